@@ -1,0 +1,44 @@
+# `make demo` and `make test` are all a fresh machine needs: Python 3.11+ and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+OURS := -e 'plugins/edgekit-runtime[text]' -e '.[export,testing]' -e 'plugins/edgekit-onnxruntime[compile]' \
+	-e 'plugins/edgekit-openvino[compile]' -e plugins/edgekit-example
+SOURCES := edgekit plugins tests samples
+WHEELS := . plugins/edgekit-runtime plugins/edgekit-onnxruntime plugins/edgekit-openvino plugins/edgekit-example
+
+.PHONY: help install demo test check bench dist clean
+
+help:            ## show the targets
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
+
+install: $(VENV)/.installed  ## a virtual environment with everything, pinned by constraints.txt
+
+$(VENV)/.installed: constraints.txt pyproject.toml requirements-dev.txt $(wildcard plugins/*/pyproject.toml)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -r requirements-dev.txt $(OURS)
+	touch $@
+
+demo: install  ## fine-tune, export, compile for this machine on two runtimes, validate, package, run
+	$(BIN)/python samples/01-sentiment/demo.py build/demo
+
+test: install  ## every test
+	$(BIN)/python -m pytest -q
+
+check: install  ## style, types, layers
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## benchmarks, paired in one run
+	$(BIN)/python -m tests.benchmarks
+
+dist: install  ## every wheel, into dist/
+	rm -rf dist
+	$(PIP) wheel -q --no-deps --wheel-dir dist $(WHEELS)
+
+clean:           ## remove what make made, the virtual environment too
+	rm -rf build dist $(VENV)

@@ -1,0 +1,47 @@
+"""edgekit takes a fine-tuned model to an edge device and proves that it meets its budget.
+
+The four stages, each from frozen values to one new directory:
+
+    import edgekit
+
+    model = edgekit.export("./my-model", "build/model")
+    artifact = edgekit.compile("build/model", "build/kiosk", target="./kiosk.toml", calibration="train.jsonl")
+    report = edgekit.validate("build/kiosk", data="test.jsonl")
+    package = edgekit.package("build/kiosk", "my-model.edgekit")
+
+Importing this module imports no engine, no torch and no numpy; a stage imports what it needs when
+it is first called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.stages.compile import compile_model as compile
+    from edgekit.stages.export import export
+    from edgekit.stages.package import package
+    from edgekit.stages.validate import validate
+
+__all__ = ["__version__", "compile", "export", "package", "validate"]
+
+_HOMES = {
+    "export": ("edgekit.stages.export", "export"),
+    "compile": ("edgekit.stages.compile", "compile_model"),
+    "validate": ("edgekit.stages.validate", "validate"),
+    "package": ("edgekit.stages.package", "package"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a stage, or read the version, on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("edgekit")
+    if name in _HOMES:
+        from importlib import import_module
+
+        module, attribute = _HOMES[name]
+        return getattr(import_module(module), attribute)
+    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

@@ -1,0 +1,91 @@
+"""The one door for plugins: everything a backend, task, device kind or report format may import.
+
+    from edgekit.api import BackendSpec, Compiled, CompileRequest, hookimpl
+
+The session half of a backend must run where edgekit is not installed: it imports
+`edgekit_runtime` instead.
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from edgekit.backend import API_VERSION, CAPABILITIES, Compiler, ProgressCallback
+from edgekit.errors import (
+    BackendUnavailable,
+    CompileFailed,
+    ModelNotSupported,
+    PrecisionNotGiven,
+    UnknownName,
+)
+from edgekit.hooktypes import DeviceKind, ReportFormat, TaskSpec
+from edgekit.values import (
+    BackendSpec,
+    Budget,
+    Compiled,
+    CompileRequest,
+    OperatorSupport,
+    OptionSpec,
+    Probe,
+    StageEvent,
+    Support,
+    Target,
+)
+from edgekit_runtime.errors import EdgekitError, InputError, OpenFailed, RunFailed, SessionClosed
+from edgekit_runtime.feeds import read_feeds
+from edgekit_runtime.session import Feeds, Opener, Session
+from edgekit_runtime.values import (
+    Machine,
+    OpenRequest,
+    OperatorTime,
+    OptionValue,
+    Placement,
+    PlacementRow,
+    Signature,
+    TensorSpec,
+)
+
+hookimpl = pluggy.HookimplMarker("edgekit")
+
+__all__ = [
+    "API_VERSION",
+    "CAPABILITIES",
+    "BackendSpec",
+    "BackendUnavailable",
+    "Budget",
+    "CompileFailed",
+    "CompileRequest",
+    "Compiled",
+    "Compiler",
+    "DeviceKind",
+    "EdgekitError",
+    "Feeds",
+    "InputError",
+    "Machine",
+    "ModelNotSupported",
+    "OpenFailed",
+    "OpenRequest",
+    "Opener",
+    "OperatorSupport",
+    "OperatorTime",
+    "OptionSpec",
+    "OptionValue",
+    "Placement",
+    "PlacementRow",
+    "PrecisionNotGiven",
+    "Probe",
+    "ProgressCallback",
+    "ReportFormat",
+    "RunFailed",
+    "Session",
+    "SessionClosed",
+    "Signature",
+    "StageEvent",
+    "Support",
+    "Target",
+    "TaskSpec",
+    "TensorSpec",
+    "UnknownName",
+    "hookimpl",
+    "read_feeds",
+]
