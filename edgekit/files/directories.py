@@ -128,6 +128,7 @@ def _sweep(output: Path) -> None:
 def _flush(work: Path) -> None:
     for directory, _, names in os.walk(work):
         for name in names:
+            (Path(directory) / name).chmod(0o644)  # some writers leave files to their owner alone
             _fsync(Path(directory) / name)
         _fsync(Path(directory))
 

@@ -53,7 +53,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     data = _read_bytes(path, MAX_TOML_BYTES, TargetFileError)
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise TargetFileError(f"{path}: not valid TOML: {problem}", hint="see targets/README.md") from None
 
 
@@ -62,7 +62,7 @@ def read_json(path: Path, error: type[EdgekitError] = ManifestError) -> Any:
     data = _read_bytes(path, MAX_TABLE_BYTES, error)
     try:
         return json.loads(data)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise error(f"{path}: not valid JSON: {problem}", hint="the file is damaged; make it again") from None
 
 
@@ -85,6 +85,8 @@ def _encode_path(value: object) -> object:
 
 def _read_bytes(path: Path, limit: int, error: type[EdgekitError]) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise error(f"{path}: not a file", hint="check the path")
         if path.stat().st_size > limit:
             raise error(f"{path}: larger than {limit} bytes", hint="this is not a file edgekit wrote")
         return path.read_bytes()

@@ -1,0 +1,62 @@
+"""The command tree. Each command imports its stage when it is called, so `--help` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import backend, compile, doctor, export, inspect, package, run, target, validate
+from edgekit.cli.console import print_error
+from edgekit_runtime.errors import EdgekitError
+
+app = typer.Typer(
+    name="edgekit",
+    help="Take a fine-tuned model to an edge device and prove that it meets its budget.",
+    epilog="Exit codes: 0 proven, 1 a budget or gate failed, 2 usage or bad file, 3 export failed or wrong, "
+    "4 plugin, runtime or device failed, 5 inconclusive or not measured, 130 interrupted.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+app.command("export")(export.export)
+app.command("compile")(compile.compile_)
+app.command("validate")(validate.validate)
+app.command("package")(package.package)
+app.command("run")(run.run)
+app.command("inspect")(inspect.inspect)
+app.add_typer(target.app, name="target")
+app.add_typer(backend.app, name="backend")
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"edgekit {version('edgekit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of the README's table."""
+    try:
+        app()
+    except EdgekitError as error:
+        print_error(error, as_json="--json" in sys.argv[1:])
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left half-written", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,78 @@
+"""`edgekit compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import flags
+from edgekit.cli.console import configure_logging, note, print_json, progress
+
+
+def compile_(
+    model: Annotated[Path, typer.Argument(help="A model directory written by `edgekit export`.")],
+    output: flags.Output,
+    target: flags.TargetName = "this-machine",
+    backend: Annotated[str, typer.Option(help="Backend to compile with; default: the target's.")] = "",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8; default: the target's.")] = "",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Rows (.jsonl or .csv) that int8 is calibrated on; never test rows.")
+    ] = None,
+    calibration_rows: Annotated[int, typer.Option(min=1, help="Use at most so many calibration rows.")] = 300,
+    columns: flags.Columns = "",
+    labels: flags.Labels = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="A backend option name=value (`edgekit backend show NAME`).")
+    ] = None,
+    keep_high: Annotated[
+        list[str] | None, typer.Option(help="Name of an ONNX node that stays in the model's precision.")
+    ] = None,
+    keep_anyway: Annotated[
+        bool,
+        typer.Option("--keep-anyway", help="Keep an artifact that a gate refuses; recorded in its manifest."),
+    ] = False,
+    threads: flags.Threads = None,
+    seed: flags.Seed = 0,
+    force: flags.Force = False,
+    json: flags.Json = False,
+    quiet: flags.Quiet = False,
+    verbose: flags.Verbose = 0,
+) -> None:
+    """Compile a model for one target with one backend, in the precision asked for or not at all.
+
+    The artifact is opened and compared with the model's recorded outputs before it is kept. An
+    artifact that disagrees, or that does not execute in the precision asked for, exits with 1.
+
+    Example: edgekit compile build/model --precision int8 --calibration train.jsonl -o build/int8
+    """
+    configure_logging(verbose)
+    from edgekit.stages.compile import CompileOptions, compile_model
+
+    options = CompileOptions(
+        target=target,
+        backend=backend,
+        precision=precision,
+        calibration=calibration,
+        calibration_rows=calibration_rows,
+        columns=flags.mapping(columns, "--columns"),
+        labels=flags.mapping(labels, "--labels"),
+        options=flags.settings(option or (), "--option"),
+        keep_high=tuple(keep_high or ()),
+        keep_anyway=keep_anyway,
+        threads=threads,
+        seed=seed,
+        force=force,
+    )
+    with progress(quiet=quiet or json) as on_progress:
+        result = compile_model(model, output, options, on_progress)
+    if json:
+        print_json(result.manifest)
+        return
+    if result.up_to_date:
+        note(f"{result.path}: up to date", quiet=quiet)
+    elif result.manifest.artifact is not None:
+        for line in result.manifest.artifact.notes:
+            note(f"note: {line}", quiet=quiet)
+    print(result.path)

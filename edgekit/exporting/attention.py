@@ -1,0 +1,75 @@
+"""Tracing attention so that the graph is plain: products, a softmax, one small mask.
+
+transformers' fused attention (sdpa) exports with an IsNaN/Where pair after every softmax, and its
+mask construction as a chain of index arithmetic. For the trace only, attention is switched to each
+model's own eager form, and the mask of a bidirectional encoder is built by broadcasting the padding
+mask. The checks compare with the model as it was loaded, so a slip here cannot pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+class _Registry(Protocol):
+    def __getitem__(self, key: str) -> Callable[..., torch.Tensor | None]: ...
+    def __setitem__(self, key: str, value: Callable[..., torch.Tensor | None]) -> None: ...
+    def __delitem__(self, key: str) -> None: ...
+
+
+@contextmanager
+def plain_attention(model: torch.nn.Module) -> Iterator[None]:
+    """Trace `model` (a transformers model) with plain attention; it is put back afterwards."""
+    config = getattr(model, "config", None)
+    settable = getattr(model, "_can_set_attn_implementation", None)
+    before = getattr(config, "_attn_implementation", None)
+    switch = getattr(model, "set_attn_implementation", None)
+    if settable is None or switch is None or not isinstance(before, str) or not settable():
+        yield  # a model with attention of its own: it is traced as it is
+        return
+    switch("eager")
+    try:
+        with _broadcast_padding_mask():
+            yield
+    finally:
+        switch(before)
+
+
+@contextmanager
+def _broadcast_padding_mask() -> Iterator[None]:
+    from transformers import masking_utils
+
+    registry: _Registry | None = getattr(masking_utils, "ALL_MASK_ATTENTION_FUNCTIONS", None)
+    bidirectional = getattr(masking_utils, "bidirectional_mask_function", None)
+    if registry is None or bidirectional is None:
+        yield  # another version of transformers: its own mask is right too, only longer
+        return
+    original = registry["eager"]
+    registry["eager"] = _mask_builder(original, bidirectional)
+    try:
+        yield
+    finally:
+        del registry["eager"]  # ours was a local entry; the library's own shows again
+        if registry["eager"] is not original:
+            registry["eager"] = original
+
+
+def _mask_builder(
+    original: Callable[..., torch.Tensor | None], bidirectional: object
+) -> Callable[..., torch.Tensor | None]:
+    import torch
+
+    def build(*args: object, **kwargs: object) -> torch.Tensor | None:
+        padding, dtype = kwargs.get("attention_mask"), kwargs.get("dtype", torch.float32)
+        plain = kwargs.get("mask_function") is bidirectional and not kwargs.get("kv_offset")
+        if args or not plain or not isinstance(padding, torch.Tensor) or not isinstance(dtype, torch.dtype):
+            return original(*args, **kwargs)
+        keep = padding.to(torch.bool)[:, None, None, :]
+        return torch.where(keep, torch.zeros((), dtype=dtype), torch.finfo(dtype).min)
+
+    return build

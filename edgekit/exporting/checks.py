@@ -1,0 +1,138 @@
+"""The exported graph against the original, case by case. Any miss is an ExportWrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.errors import ExportFailed, ExportWrong, SourceError
+from edgekit.exporting.subject import Case, Facts, Subject, shape_of
+from edgekit.values import ExportCheck
+from edgekit_runtime.agreement import judge_goldens
+from edgekit_runtime.goldens import Golden
+from edgekit_runtime.values import Tolerance
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit_runtime.session import Array
+
+Outputs = Mapping[str, "Array"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Expected:
+    """A case with the outputs of the original."""
+
+    case: Case
+    outputs: Outputs
+
+
+def original_outputs(subject: Subject, names: Sequence[str]) -> list[Expected]:
+    """Run the original on every case; its outputs under the graph's names."""
+    import torch
+
+    expected = []
+    with torch.inference_mode():
+        for case in subject.cases:
+            feeds = {
+                name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in case.feeds.items()
+            }
+            values = _run(subject, case, feeds).values()
+            outputs = {name: value.detach().numpy().copy() for name, value in zip(names, values, strict=True)}
+            _refuse_bad_numbers(case, outputs)
+            expected.append(Expected(case=case, outputs=outputs))
+    return expected
+
+
+def judge(
+    facts: Facts, expected: Sequence[Expected], got: Sequence[Outputs], tolerance: Tolerance
+) -> tuple[ExportCheck, ...]:
+    """One ExportCheck per case. Raises ExportWrong when any does not agree."""
+    checks, reasons = [], []
+    for item, outputs in zip(expected, got, strict=True):
+        golden = Golden(name=item.case.name, feeds=item.case.feeds, outputs=item.outputs)
+        judgement = judge_goldens(
+            [golden], [outputs], kind=facts.agreement, precision="fp32", tolerance=tolerance
+        )
+        shape = shape_of(item.case.feeds, facts.axes)
+        check = ExportCheck(
+            name=item.case.name,
+            shape=shape,
+            max_abs_error=judgement.max_abs_error,
+            agreement=_agreement(facts.agreement, item.outputs, outputs),
+            passed=judgement.passed,
+        )
+        checks.append(check)
+        if not check.passed:
+            reasons.append(f"  {_shown(shape)}: {judgement.reason}")
+    if reasons:
+        raise ExportWrong(_message(reasons, len(checks)), hint=_hint(checks, tolerance))
+    return tuple(checks)
+
+
+def goldens(expected: Sequence[Expected]) -> list[Golden]:
+    """The cases to be recorded with the model."""
+    return [
+        Golden(name=item.case.name, feeds=item.case.feeds, outputs=item.outputs, rows=item.case.rows)
+        for item in expected
+        if item.case.golden
+    ]
+
+
+def _agreement(kind: str, expected: Outputs, got: Outputs) -> float:
+    """Share of rows with the same top-1; for tensors, share of outputs of the same shape."""
+    shares = []
+    for name, wanted in expected.items():
+        found = got.get(name)
+        if found is None or found.shape != wanted.shape:
+            shares.append(0.0)
+        elif kind == "classification" and wanted.ndim >= 1 and wanted.size:
+            shares.append(float(np.mean(wanted.argmax(axis=-1) == found.argmax(axis=-1))))
+        else:
+            shares.append(1.0)
+    return min(shares, default=0.0)
+
+
+def _run(subject: Subject, case: Case, feeds: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    try:
+        return subject.call(feeds)
+    except (RuntimeError, ValueError, IndexError) as problem:
+        shape = _shown(shape_of(case.feeds, subject.facts.axes))
+        raise SourceError(
+            f"the original itself does not run at {shape}: {problem}",
+            hint="say how far its axes go: axis_ranges={NAME: (lowest, highest)}, or --max-length for texts",
+        ) from problem
+
+
+def _refuse_bad_numbers(case: Case, outputs: Outputs) -> None:
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ExportFailed(
+                f"the original model itself gives NaN or infinity: output {name!r}, case {case.name!r}",
+                hint="nothing can be proven about such a model; look at its weights and inputs",
+            )
+
+
+def _message(reasons: Sequence[str], total: int) -> str:
+    shown = "\n".join(reasons[:8])
+    more = f"\n  and {len(reasons) - 8} more" if len(reasons) > 8 else ""
+    return f"the exported graph is not the same model: {len(reasons)} of {total} checks differ\n{shown}{more}"
+
+
+def _hint(checks: Sequence[ExportCheck], tolerance: Tolerance) -> str:
+    """Only where every answer is the same and all is near rounding is the tolerance worth a word."""
+    failed = [check for check in checks if not check.passed]
+    worst = max(check.max_abs_error for check in failed)
+    if all(check.agreement == 1.0 for check in failed) and worst <= 50 * max(tolerance.atol, 1e-6):
+        return f"every answer is the same; if the model's numbers are large, allow --atol {worst * 2:.0e}"
+    return (
+        "this is a fault of the exporter; nothing was written. Please report it with the model's config.json"
+    )
+
+
+def _shown(shape: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in shape.items()) or "fixed shape"

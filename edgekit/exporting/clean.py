@@ -1,0 +1,60 @@
+"""What the exporter leaves behind and no device needs.
+
+* Notes on every node: Python stack traces with paths of this machine, module hierarchies, fx source.
+* Inferred shapes of inner values. They are no information (every engine infers its own), they would
+  have to be kept right by whoever edits the graph, and engines act on them: fusions that they enable
+  made a 6-layer encoder 10 % slower than the same graph without.
+* The name of the wrapper in front of every weight.
+* Constants and nodes that nothing uses.
+
+torch's exporter has folded constants and removed common subexpressions already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def clean(model: ir.Model, prefix: str) -> None:
+    """Clean the graph in place; it computes the same."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+
+    RemoveUnusedNodesPass()(model)
+    RemoveUnusedOpsetsPass()(model)
+    _forget_origins(model)
+    _forget_inner_shapes(model.graph)
+    _shorten_names(model.graph, prefix)
+
+
+def _forget_origins(model: ir.Model) -> None:
+    model.graph.metadata_props.clear()
+    model.graph.doc_string = None
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            value.doc_string = None
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+        value.doc_string = None
+
+
+def _forget_inner_shapes(graph: ir.Graph) -> None:
+    for node in graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+                value.type = None
+
+
+def _shorten_names(graph: ir.Graph, prefix: str) -> None:
+    taken = {value.name for value in graph.inputs} | {value.name for node in graph for value in node.outputs}
+    for value in list(graph.initializers.values()):
+        name = value.name or ""
+        short = name.removeprefix(prefix)
+        if short != name and short not in taken and short not in graph.initializers:
+            value.name = short

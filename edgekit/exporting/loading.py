@@ -1,0 +1,131 @@
+"""Loading a transformers folder's model and tokenizer, each failure explained. Never the network."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from edgekit.errors import SourceError, UnsafeSource
+from edgekit.exporting.options import ExportOptions
+from edgekit.exporting.processor import HubTokenizer
+from edgekit.exporting.quiet import no_progress_bars, quiet_libraries
+from edgekit.exporting.source import FolderSource
+from edgekit_runtime.errors import EdgekitError, MissingDependency
+
+if TYPE_CHECKING:
+    import torch
+
+#: What transformers raises for folders it cannot load; its own errors derive from these.
+_LOAD_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError)
+
+
+def require_torch() -> None:
+    """Raise MissingDependency unless what exporting needs is installed."""
+    try:
+        import onnxscript  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as problem:
+        raise MissingDependency(
+            f"exporting needs torch and its exporter: {problem}", hint="pip install 'edgekit[export]'"
+        ) from problem
+
+
+def load_model(source: FolderSource, auto_class: str, options: ExportOptions) -> torch.nn.Module:
+    """The model in eval mode, on the CPU, in fp32, with every weight from the folder."""
+    require_torch()
+    import torch
+
+    with _explained(source, "model"), quiet_libraries(), no_progress_bars():
+        import transformers
+
+        model, report = getattr(transformers, auto_class).from_pretrained(
+            str(source.folder),
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=not source.weights.pickle,
+            weights_only=True,
+            trust_remote_code=options.trust_remote_code,
+            output_loading_info=True,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise SourceError(
+            f"{source.folder}: the weights lack {missing[0]!r}{more}, which a {source.architecture} needs",
+            hint="was it fine-tuned and saved whole? Weights that were never trained are not exported",
+        )
+    module: torch.nn.Module = model.eval()
+    refuse_bad_numbers(module, str(source.folder))
+    return module
+
+
+def load_tokenizer(source: FolderSource, options: ExportOptions) -> HubTokenizer:
+    """The folder's tokenizer."""
+    with _explained(source, "tokenizer"), quiet_libraries():
+        from transformers import AutoTokenizer
+
+        tokenizer: HubTokenizer = AutoTokenizer.from_pretrained(
+            str(source.folder), local_files_only=True, trust_remote_code=options.trust_remote_code
+        )
+    return tokenizer
+
+
+def refuse_bad_numbers(module: torch.nn.Module, where: str) -> None:
+    """Raise SourceError naming the first weight that holds NaN or infinity."""
+    import torch
+
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise SourceError(
+                f"{where}: the weight {name!r} holds {bad} values that are NaN or infinite",
+                hint="the training diverged; export an earlier checkpoint",
+            )
+
+
+def position_limit(module: torch.nn.Module) -> int | None:
+    """Tokens that the model's position embeddings reach; None when it has none.
+
+    Models in the manner of RoBERTa count from behind their padding index, so they take fewer.
+    """
+    import torch
+
+    limits = []
+    for name, part in module.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, torch.nn.Embedding):
+            skipped = 0 if part.padding_idx is None else part.padding_idx + 1
+            limits.append(part.num_embeddings - skipped)
+    config = getattr(module, "config", None)
+    declared = getattr(config, "max_position_embeddings", None)
+    if isinstance(declared, int) and declared > 0:
+        limits.append(declared)
+    return min(limits) if limits else None
+
+
+@contextmanager
+def _explained(source: FolderSource, what: str) -> Iterator[None]:
+    """Turn what transformers raises into an error that names the folder."""
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except pickle.UnpicklingError as problem:
+        raise UnsafeSource(
+            f"{source.weights.files[0]}: holds more than tensors, and is refused even with --allow-pickle",
+            hint="re-save the weights as safetensors where you trust them",
+        ) from problem
+    except _LOAD_ERRORS as problem:
+        reason = " ".join(str(problem).split())
+        raise SourceError(
+            f"{source.folder}: transformers cannot load the {what}: {reason[:400]}", hint=_load_hint(reason)
+        ) from problem
+
+
+def _load_hint(reason: str) -> str:
+    if "does not recognize this architecture" in reason:
+        return "its model_type is unknown to the installed transformers: is it misspelt, or newer?"
+    if "size mismatch" in reason or "ignore_mismatched_sizes" in reason:
+        return "config.json and the weights belong to different models"
+    return "does `from_pretrained` load it in Python?"

@@ -1,0 +1,178 @@
+"""Tracing a Subject with torch's exporter, and writing the graph: cleaned, labelled, self-contained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import ExportFailed
+from edgekit.exporting.clean import clean
+from edgekit.exporting.quiet import quiet_libraries
+from edgekit.exporting.subject import Facts, Subject
+from edgekit_runtime.values import DTYPES, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    import torch
+
+MODEL_FILE = "model.onnx"
+DATA_FILE = "model.onnx.data"
+#: One protobuf file ends at 2 GB; far enough below it, weights go to a file beside the graph.
+EXTERNAL_OVER_BYTES = 1_500_000_000
+#: What decides the exported graph, besides the model and the options.
+TOOLS = ("edgekit", "edgekit-runtime", "torch", "transformers", "onnxscript", "onnx-ir", "tokenizers")
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the tools that make the graph, read without importing them."""
+    found = {}
+    for name in TOOLS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def trace(subject: Subject, opset: int) -> ir.Model:
+    """The model's graph as torch's exporter gives it, cleaned. Raises ExportFailed."""
+    import torch
+
+    module = _wrapper(subject)
+    feeds = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in subject.trace.values())
+    with quiet_libraries(), torch.no_grad():
+        try:
+            with subject.tracing():
+                program = torch.onnx.export(
+                    module,
+                    feeds,
+                    dynamo=True,
+                    input_names=list(subject.trace),
+                    output_names=list(subject.outputs) or None,
+                    dynamic_shapes=_dynamic_shapes(subject),
+                    opset_version=opset,
+                    verbose=False,
+                )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as problem:
+            raise _failure(problem) from problem
+    if program is None:
+        raise ExportFailed("torch.onnx.export returned nothing", hint="please report this")
+    model: ir.Model = program.model
+    clean(model, prefix=f"{_WRAPPED}.")
+    _refuse_fixed_axes(signature(model), subject.facts.axes)
+    return model
+
+
+def save(model: ir.Model, directory: Path, notes: Mapping[str, str]) -> Path:
+    """Write model.onnx, with its weights beside it when they are large. `notes` go into the model."""
+    import onnx_ir as ir
+
+    model.producer_name, model.producer_version = "edgekit", metadata.version("edgekit")
+    model.metadata_props.clear()
+    model.metadata_props.update(notes)
+    path = directory / MODEL_FILE
+    weights = model.graph.initializers.values()
+    size = sum(value.const_value.nbytes for value in weights if value.const_value is not None)
+    ir.save(model, path, external_data=DATA_FILE if size > EXTERNAL_OVER_BYTES else None)
+    return path
+
+
+def model_notes(facts: Facts) -> dict[str, str]:
+    """What the model file says about itself."""
+    notes = {"edgekit.task": facts.task, "edgekit.source": json.dumps(dict(facts.source))}
+    if facts.labels:
+        notes["edgekit.labels"] = json.dumps(list(facts.labels), ensure_ascii=False)
+    notes |= {f"edgekit.tool.{name}": version for name, version in tool_versions().items()}
+    return notes
+
+
+def signature(model: ir.Model) -> Signature:
+    """Inputs and outputs of the graph, symbolic axes by name."""
+    return Signature(
+        inputs=tuple(_spec(value) for value in model.graph.inputs),
+        outputs=tuple(_spec(value) for value in model.graph.outputs),
+    )
+
+
+# --- tracing ------------------------------------------------------------------------------------------
+
+_WRAPPED = "model"
+
+
+def _wrapper(subject: Subject) -> torch.nn.Module:
+    """A module with positional tensors in and a tuple of tensors out, as the exporter likes them."""
+    import torch
+
+    names = tuple(subject.trace)
+
+    class Traced(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module(_WRAPPED, subject.module)
+
+        def forward(self, *feeds: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(subject.call(dict(zip(names, feeds, strict=True))).values())
+
+    return Traced().eval()
+
+
+def _dynamic_shapes(subject: Subject) -> tuple[tuple[dict[int, Any], ...]]:
+    from torch.export import Dim
+
+    names = {name for named in subject.facts.axes.values() for name in named.values()}
+    dims = {}
+    for name in names:
+        low, high = subject.ranges.get(name, (None, None))
+        dims[name] = Dim(name, min=low or 1, max=high)
+    axes = [subject.facts.axes.get(key, {}) for key in subject.trace]
+    return (tuple({axis: dims[name] for axis, name in named.items()} for named in axes),)
+
+
+def _refuse_fixed_axes(found: Signature, axes: Mapping[str, Mapping[int, str]]) -> None:
+    """An axis that was declared to vary and came out fixed would break at the next shape."""
+    for spec in found.inputs:
+        for axis, name in axes.get(spec.name, {}).items():
+            if spec.shape[axis] != name:
+                raise ExportFailed(
+                    f"the model fixes the axis {name!r} of {spec.name!r} to {spec.shape[axis]}: it cannot vary",
+                    hint="its code uses that size as a constant; for a module, leave the axis out of dynamic_axes",
+                )
+
+
+def _failure(problem: Exception) -> ExportFailed:
+    """The innermost reason: torch wraps it in pages about how to report it."""
+    cause: BaseException = problem
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reason = str(cause).strip().splitlines()
+    shown = " ".join(line.strip() for line in reason[:6])[:600] or type(cause).__name__
+    fixed = (
+        "specialized" in shown or "Constraints violated" in shown or ("not in" in shown and "Dim" in shown)
+    )
+    hint = (
+        "this axis cannot vary: leave it out of dynamic_axes, or mend the module so that it does"
+        if fixed
+        else "the reason is in the module's code; `torch.export.export` shows it with its stack"
+    )
+    return ExportFailed(f"torch cannot export the model: {type(cause).__name__}: {shown}", hint=hint)
+
+
+# --- describing ---------------------------------------------------------------------------------------
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    name = value.name or ""
+    dtype = value.dtype.numpy().name if value.dtype is not None else ""
+    if dtype not in DTYPES or value.shape is None:
+        raise ExportFailed(
+            f"{name!r} is {dtype or 'of no known type'}, which is not supported",
+            hint=f"supported: {', '.join(DTYPES)}",
+        )
+    dims = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+    shape = tuple(dim if dim is not None else f"{name}_{at}" for at, dim in enumerate(dims))
+    return TensorSpec(name=name, dtype=dtype, shape=shape)

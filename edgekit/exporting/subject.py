@@ -1,0 +1,67 @@
+"""What is exported, whatever it came from: a module, how to trace it, and how to prove the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgekit_runtime.processors.base import Row
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit_runtime.session import Array
+
+#: (lowest, highest) size of an axis; None where nothing is known.
+Range = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """Inputs at one shape. rows: the texts they were made of; golden: recorded with the model."""
+
+    name: str
+    feeds: Mapping[str, Array]
+    rows: tuple[Row, ...] = ()
+    golden: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a model without holding it.
+
+    agreement: "classification" (the top-1 must not change) or "tensor"; axes: the axes that may
+    vary, by input; source: where it came from, for the manifest; labels: in class order.
+    """
+
+    task: str
+    agreement: str
+    axes: Mapping[str, Mapping[int, str]]
+    source: Mapping[str, str]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """A loaded model in eval mode, on the CPU, in fp32.
+
+    call: runs the original on named tensors and gives its outputs, in the order of `outputs`;
+    trace: feeds of the trace; cases: what the graph is compared on, at other shapes;
+    ranges: of the named axes; tracing: a context in which the trace is made.
+    """
+
+    module: torch.nn.Module
+    call: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+    facts: Facts
+    trace: Mapping[str, Array]
+    ranges: Mapping[str, Range]
+    outputs: tuple[str, ...]
+    cases: Sequence[Case]
+    tracing: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
+
+
+def shape_of(feeds: Mapping[str, Array], axes: Mapping[str, Mapping[int, str]]) -> dict[str, int]:
+    """Sizes of the named axes of these feeds."""
+    return {name: int(feeds[key].shape[axis]) for key, named in axes.items() for axis, name in named.items()}

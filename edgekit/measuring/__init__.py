@@ -1,0 +1,12 @@
+"""What an artifact costs and whether it keeps its budget.
+
+plan.py         how many launches and runs at most, and when to stop
+inputs.py       fresh feeds at the workload's shape
+launches.py     run launches through the host; one record per fresh worker
+disturbance.py  which readings something else on the machine may have spoilt
+statistics.py   tests and bounds: betting on launches, exact bounds on counts
+accuracy.py     artifact against exported model on the same rows
+footprint.py    size, memory, fallback
+budgets.py      what each budget key means and how it is judged
+verdict.py      evidence and limits -> checks -> one outcome
+"""

@@ -1,0 +1,134 @@
+"""What is inside a model, artifact, report or package, and where it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.errors import UsageError
+from edgekit.files.manifests import Manifest, read_manifest, verify
+from edgekit.values import ArtifactTable, ModelTable, ReportTable, Target
+from edgekit_runtime.package_info import PackageInfo
+from edgekit_runtime.reader import open_package
+from edgekit_runtime.values import Placement, Signature
+
+MIB = 1024 * 1024
+
+
+def inspect_path(path: Path) -> Manifest | PackageInfo:
+    """Read and verify a directory or package; every file is hashed.
+
+    Raises ManifestError, DigestMismatch or PackageError naming the file that is wrong.
+    """
+    if path.is_dir():
+        manifest = read_manifest(path)
+        verify(path, manifest)
+        return manifest
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or directory", hint="check the path")
+    with open_package(path) as package:
+        return package.info
+
+
+def summary(path: Path, found: Manifest | PackageInfo) -> str:
+    """`edgekit inspect` for a person."""
+    if isinstance(found, PackageInfo):
+        return "\n".join(_package_lines(path, found))
+    lines = [f"{path}: edgekit {found.kind} {found.name!r}, made {found.created} by edgekit {found.edgekit}"]
+    lines.append(f"  digest      {found.digest} (verified)")
+    for entry in found.inputs:
+        lines.append(f"  made from   {entry.role}: {entry.path or '(value)'} {entry.digest[:19]}…")
+    if found.model is not None:
+        lines += _model_lines(found.model)
+    if found.artifact is not None:
+        lines += _artifact_lines(found.artifact)
+    if found.report is not None:
+        lines += _report_lines(found.report)
+    lines.append("  files")
+    lines += [f"    {entry.size / MIB:9.2f} MiB  {entry.path}" for entry in found.files]
+    return "\n".join(lines)
+
+
+def target_summary(target: Target) -> str:
+    """`edgekit target show` for a person: every key that says something."""
+    from edgekit.files.tables import encode
+
+    lines = [f"{target.name}: {target.summary}"]
+    for key, value in encode(target).items():
+        if key in ("name", "summary", "schema") or value in ("", {}, [], None):
+            continue
+        if not isinstance(value, dict):
+            lines.append(f"  {key:<12}{value}")
+            continue
+        shown = {name: item for name, item in value.items() if item not in ("", {}, [], None)}
+        lines += [f"  {key}"] * bool(shown) + [
+            f"    {name:<12}{_value(item)}" for name, item in shown.items()
+        ]
+    return "\n".join(lines)
+
+
+def _value(item: object) -> str:
+    return ", ".join(map(str, item)) if isinstance(item, (list, tuple)) else str(item)
+
+
+def _signature_lines(signature: Signature) -> list[str]:
+    lines = []
+    for title, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            lines.append(f"  {title:<12}{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]")
+    return lines
+
+
+def _model_lines(table: ModelTable) -> list[str]:
+    passed = sum(check.passed for check in table.checks)
+    worst = max((check.max_abs_error for check in table.checks), default=0.0)
+    source = ", ".join(f"{key} {value}" for key, value in table.source.items())
+    return [
+        f"  task        {table.task}" + (f" ({', '.join(table.labels)})" if table.labels else ""),
+        f"  source      {source}",
+        f"  opset       {table.opset}",
+        *_signature_lines(table.signature),
+        f"  checks      {passed} of {len(table.checks)} passed, largest error {worst:.1e} "
+        f"(tolerance {table.tolerance.atol:g} + {table.tolerance.rtol:g}·|x|)",
+        f"  tools       {', '.join(f'{name} {version}' for name, version in table.tool_versions.items())}",
+    ]
+
+
+def _artifact_lines(table: ArtifactTable) -> list[str]:
+    engines = ", ".join(f"{name} {version}" for name, version in table.engine_versions.items())
+    lines = [
+        f"  target      {table.target.name}",
+        f"  backend     {table.backend} {table.backend_version} ({engines})",
+        f"  precision   {table.precision}",
+        f"  built on    {table.built_on.cpu or table.built_on.arch}",
+        *_signature_lines(table.signature),
+    ]
+    lines += [f"  note        {line}" for line in table.notes]
+    return lines + (_placement_lines(table.placement) if table.placement is not None else [])
+
+
+def _placement_lines(placement: Placement) -> list[str]:
+    lines = [f"  executed    {placement.source}"]
+    for row in placement.rows:
+        share = "" if row.time_share is None else f", {row.time_share:.0%} of the time"
+        lines.append(f"    {row.nodes:5d} nodes {row.precision} on {row.device}{share}")
+    return lines
+
+
+def _report_lines(table: ReportTable) -> list[str]:
+    lines = [f"  verdict     {table.verdict} at {table.confidence:g}", f"  artifact    {table.artifact_name}"]
+    lines += [f"    {check.outcome:<13} {check.key} {check.reason}".rstrip() for check in table.checks]
+    return lines
+
+
+def _package_lines(path: Path, info: PackageInfo) -> list[str]:
+    table = info.table
+    lines = [
+        f"{path}: edgekit package {info.name!r}, made {info.created} by edgekit {info.edgekit}",
+        f"  digest      {info.digest} (verified)",
+        f"  task        {table.task}" + (f" ({', '.join(table.labels)})" if table.labels else ""),
+        f"  backend     {table.backend} {table.backend_version}, {table.precision}",
+        f"  verdict     {table.verdict} at {table.confidence:g}",
+        *_signature_lines(table.signature),
+    ]
+    lines += [f"  unproven    {key}" for key in table.unproven]
+    return lines + (["  packaged although its report did not allow it"] if table.allow_failed else [])

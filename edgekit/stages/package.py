@@ -1,0 +1,169 @@
+"""package: artifact + its report -> one .edgekit file that tests itself where it lands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.discovery import stage_finished
+from edgekit.errors import PackageRefused
+from edgekit.files.manifests import Manifest, read_manifest, verify
+from edgekit.packaging.writer import PackageContents, write_package
+from edgekit.stages.common import relative_path, value_input
+from edgekit.stages.parents import Parent, find_parent, table_of
+from edgekit.values import ArtifactTable, InputEntry, ModelTable, Outcome, ReportTable, StageEvent
+from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.package_info import BudgetLine, PackageInfo, PackageTable
+from edgekit_runtime.reader import open_package
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageOptions:
+    """report: the report directory, by default ARTIFACT.report; model: by default where the artifact
+    says; allow_failed: package without a passing report, recorded in the package; name: by default
+    the artifact's.
+    """
+
+    report: Path | None = None
+    model: Path | None = None
+    allow_failed: bool = False
+    name: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageResult:
+    """The file that was written, or found up to date, and what it says about itself."""
+
+    path: Path
+    info: PackageInfo
+    up_to_date: bool
+
+
+def package(artifact: Path | str, output: Path | str, options: PackageOptions | None = None) -> PackageResult:
+    """Put an artifact, its processor and its goldens into one file.
+
+    Raises PackageRefused (exit code 1) when the report is missing, of another artifact, FAIL or
+    INCONCLUSIVE, unless `allow_failed`; DigestMismatch when a file was changed since it was made.
+    """
+    started = time.monotonic()
+    artifact, output, options = Path(artifact), Path(output), options or PackageOptions()
+    manifest = read_manifest(artifact, "artifact")
+    table = table_of(manifest.artifact)
+    model = find_parent(artifact, manifest, "model", options.model)
+    report = _report(artifact, manifest, options)
+    packed = _package_table(table, table_of(model.manifest.model), report, options)
+    name = options.name or manifest.name
+    inputs = (
+        InputEntry(role="artifact", digest=manifest.digest, path=relative_path(artifact, output.parent)),
+        InputEntry(role="model", digest=model.manifest.digest, path=relative_path(model.path, output.parent)),
+        value_input("settings", {"table": packed, "name": name}),
+    )
+    found = None if options.force else _up_to_date(output, inputs)
+    info = found or _write(artifact, manifest, model, output, packed=(name, packed, inputs))
+    seconds = time.monotonic() - started
+    verdict = Outcome(packed.verdict)
+    stage_finished(
+        StageEvent(
+            stage="package", output=output, seconds=seconds, up_to_date=found is not None, verdict=verdict
+        )
+    )
+    return PackageResult(path=output, info=info, up_to_date=found is not None)
+
+
+def _write(
+    artifact: Path,
+    manifest: Manifest,
+    model: Parent,
+    output: Path,
+    *,
+    packed: tuple[str, PackageTable, tuple[InputEntry, ...]],
+) -> PackageInfo:
+    verify(artifact, manifest)
+    verify(model.path, model.manifest)
+    name, table, inputs = packed
+    processor = model.path / "processor"
+    contents = PackageContents(
+        artifact=artifact, processor=processor if processor.is_dir() else None, golden=model.path / "golden"
+    )
+    return write_package(output, table=table, contents=contents, name=name, inputs=inputs)
+
+
+def _report(artifact: Path, manifest: Manifest, options: PackageOptions) -> ReportTable | None:
+    path = options.report or artifact.with_name(artifact.name + ".report")
+    try:
+        report = table_of(read_manifest(path, "report").report)
+    except EdgekitError as problem:
+        if options.allow_failed:
+            return None
+        raise PackageRefused(
+            f"{artifact}: no report to go by: {problem.message}",
+            hint="run `edgekit validate` first, or record that it is unproven with --allow-failed",
+        ) from problem
+    if report.artifact_digest != manifest.digest:
+        if options.allow_failed:
+            return None
+        raise PackageRefused(
+            f"{path}: is the report of another artifact", hint="run `edgekit validate` again"
+        )
+    if report.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE) and not options.allow_failed:
+        lines = "; ".join(
+            f"{check.key} {check.outcome}" for check in report.checks if check.outcome != Outcome.PASS
+        )
+        raise PackageRefused(
+            f"{artifact}: its report says {report.verdict} ({lines or 'no limit was judged'})",
+            hint="meet the budget, measure longer, or record it with --allow-failed",
+        )
+    return report
+
+
+def _package_table(
+    artifact: ArtifactTable, model: ModelTable, report: ReportTable | None, options: PackageOptions
+) -> PackageTable:
+    checks = report.checks if report is not None else ()
+    verdict = report.verdict if report is not None else Outcome.NOT_MEASURED
+    unproven = [check.key for check in checks if check.outcome is not Outcome.PASS]
+    if not checks:
+        unproven.append(
+            "everything: no report" if report is None else "everything: validated without a budget"
+        )
+    machine = report.machine if report is not None else None
+    return PackageTable(
+        backend=artifact.backend,
+        backend_version=artifact.backend_version,
+        precision=artifact.precision,
+        task=model.task,
+        signature=artifact.signature,
+        tolerance=model.tolerance,
+        verdict=verdict,
+        confidence=report.confidence if report is not None else 0.0,
+        threads=artifact.run.threads,
+        device=artifact.run.device,
+        options=artifact.run.options,
+        labels=model.labels,
+        engine_versions=artifact.engine_versions,
+        budget=tuple(
+            BudgetLine(key=check.key, limit=check.limit, unit=check.unit, outcome=check.outcome)
+            for check in checks
+            if check.limit is not None
+        ),
+        unproven=tuple(unproven),
+        allow_failed=options.allow_failed and verdict is not Outcome.PASS,
+        target=artifact.target.name,
+        machine=(machine.cpu or machine.arch) if machine is not None else "",
+    )
+
+
+def _up_to_date(output: Path, inputs: tuple[InputEntry, ...]) -> PackageInfo | None:
+    if not output.is_file():
+        return None
+    try:
+        with open_package(output) as found:
+            info = found.info
+    except EdgekitError:
+        return None
+    same = {(entry.role, entry.digest) for entry in info.inputs} == {
+        (entry.role, entry.digest) for entry in inputs
+    }
+    return info if same else None

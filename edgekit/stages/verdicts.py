@@ -1,0 +1,21 @@
+"""From a report's verdict to the process's exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgekit.files.manifests import Manifest
+from edgekit.values import Outcome
+
+EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 5, Outcome.NOT_MEASURED: 5}
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """One exit code for several findings: usage first, then 1 before 4 before 5 before 0."""
+    order = (2, 3, 1, 4, 5, 0)
+    return min(codes, key=order.index, default=0)
+
+
+def exit_code(manifest: Manifest) -> int:
+    """0 all proven, 1 a budget failed, 5 inconclusive or not measured."""
+    return EXIT_CODES[manifest.report.verdict] if manifest.report is not None else 5

@@ -1,0 +1,52 @@
+"""Targets: the hardware, how it is recognised, backend, precision, workload and budget.
+
+    places.py     the directories searched, and the one file of a name
+    loading.py    read, follow `extends`, merge, check
+    rules.py      signs, ranges and words of a file's values
+    listing.py    every target with what is wrong with it
+    matching.py   whether a machine is the target
+    probing.py    `this-machine` completed; a new target file written from a machine
+    budgets.py    limits, their units, `--budget key=value`
+    workloads.py  sizes for the model's symbolic axes
+    checking.py   `edgekit target check`
+
+How a target file is written: targets/README.md.
+"""
+
+from __future__ import annotations
+
+from edgekit.targets.budgets import (
+    BUDGET_UNITS,
+    GENERATION_KEYS,
+    MACHINE_KEYS,
+    apply_budget,
+    budget_items,
+    has_budget,
+)
+from edgekit.targets.checking import Finding, check_target
+from edgekit.targets.listing import TargetEntry, list_targets
+from edgekit.targets.loading import load_target
+from edgekit.targets.matching import MatchResult, match_machine
+from edgekit.targets.places import THIS_MACHINE
+from edgekit.targets.probing import probe_target, write_target
+from edgekit.targets.workloads import workload_shape
+
+__all__ = [
+    "BUDGET_UNITS",
+    "GENERATION_KEYS",
+    "MACHINE_KEYS",
+    "THIS_MACHINE",
+    "Finding",
+    "MatchResult",
+    "TargetEntry",
+    "apply_budget",
+    "budget_items",
+    "check_target",
+    "has_budget",
+    "list_targets",
+    "load_target",
+    "match_machine",
+    "probe_target",
+    "workload_shape",
+    "write_target",
+]

@@ -1,0 +1,102 @@
+"""What the types of a target file cannot say: signs, ranges, words. One TargetFileError per breach."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+from edgekit.errors import TargetFileError
+from edgekit.files.tables import nearest
+from edgekit.targets.budgets import budget_items, limit_problem
+from edgekit.values import Match, Target
+from edgekit_runtime.values import PRECISIONS, OptionValue
+
+#: Axes that have a key of their own in [workload].
+KNOWN_AXES = ("batch", "sequence", "height", "width", "samples")
+MAX_SIZE = 2**31 - 1
+MAX_THREADS = 4096
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: (key, why it is wrong, what to do)
+Breach = tuple[str, str, str]
+
+
+def check_values(target: Target, where: str) -> None:
+    """Raise TargetFileError for the first value of the target that makes no sense."""
+    for key, problem, hint in _breaches(target):
+        raise TargetFileError(f"{where}: `{key}` {problem}", hint=hint)
+
+
+def name_problem(name: str) -> str:
+    """Why `name` cannot name a target; empty when it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return f"is {name!r}: a name is 1 to 64 letters, digits and . _ -, a letter or digit first"
+
+
+def _breaches(target: Target) -> Iterator[Breach]:
+    yield from _words(target)
+    yield from _match(target.match)
+    yield from _sizes(target)
+    yield from _options("compile.options", target.compile.options)
+    yield from _options("run.options", target.run.options)
+    for key, limit in budget_items(target.budget):
+        problem = limit_problem(key, limit)
+        if problem:
+            yield f"budget.{key}", f"is {limit:g}: {problem}", "leave the key out for no limit"
+
+
+def _words(target: Target) -> Iterator[Breach]:
+    problem = name_problem(target.name)
+    if problem:
+        yield "name", problem, "for example `kiosk` or `raspberry-pi-5-8gb`"
+    if not target.summary.isprintable():
+        yield "summary", "is more than one line", "keep it to one line"
+    if target.backend and not _NAME.fullmatch(target.backend):
+        yield "backend", f"is {target.backend!r}: not a backend's name", "`edgekit backend list` shows them"
+    if target.precision not in PRECISIONS:
+        yield "precision", f"is {target.precision!r}: not a precision", nearest(target.precision, PRECISIONS)
+    for key, text in (("run.device", target.run.device), ("device.uri", target.device.uri)):
+        if not text.strip() or not text.isprintable():
+            yield key, f"is {text!r}: a word is needed", "leave the key out for the default"
+
+
+def _match(match: Match) -> Iterator[Breach]:
+    for key in ("arch", "system", "cpu", "device_tree", "gpu"):
+        text: str = getattr(match, key)
+        if text and not text.strip():
+            yield f"match.{key}", "is blank", "leave the key out to match everything"
+    for word in match.isa:
+        if not word or not word.isprintable() or any(letter.isspace() for letter in word):
+            yield "match.isa", f"holds {word!r}: not a CPU feature", "use words such as `avx2`, `asimddp`"
+
+
+def _sizes(target: Target) -> Iterator[Breach]:
+    if not 1 <= target.run.threads <= MAX_THREADS:
+        yield (
+            "run.threads",
+            f"is {target.run.threads}: 1 to {MAX_THREADS} are possible",
+            "one per usable core",
+        )
+    for key, fact in (("cores", target.hardware.cores), ("memory_mib", target.hardware.memory_mib)):
+        if not 0 <= fact <= MAX_SIZE:
+            yield f"hardware.{key}", f"is {fact}: 0 to {MAX_SIZE} is possible", "leave out what is unknown"
+    sizes = [(f"workload.{axis}", getattr(target.workload, axis)) for axis in KNOWN_AXES]
+    sizes += [(f"workload.axes.{axis}", size) for axis, size in target.workload.axes.items()]
+    for key, size in sizes:
+        if not 1 <= size <= MAX_SIZE:
+            yield key, f"is {size}: an axis has 1 to {MAX_SIZE} elements", "leave an axis out for its default"
+    for axis in target.workload.axes:
+        if axis in KNOWN_AXES:
+            yield f"workload.axes.{axis}", "has a key of its own", f"write `{axis} = ...` in [workload]"
+        if not axis.strip() or not axis.isprintable():
+            yield f"workload.axes.{axis!r}", "is no name of an axis", "use the model's own names of axes"
+
+
+def _options(table: str, options: Mapping[str, OptionValue]) -> Iterator[Breach]:
+    for name, value in options.items():
+        if not _NAME.fullmatch(name):
+            yield f"{table}.{name!r}", "is no name of an option", "`edgekit backend list` shows the options"
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{table}.{name}", f"is {value}: not finite", "leave the option out for its default"

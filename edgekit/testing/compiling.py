@@ -1,0 +1,135 @@
+"""Promises of the compile half: where it writes, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import CompileFailed, ContractViolation, ModelFileError, ModelNotSupported, WorkerError
+from edgekit.testing.base import Contract, needs_capability, needs_precision, promise
+from edgekit.testing.bench import SAMPLE, Bench
+from edgekit.testing.models import case
+from edgekit.testing.troubles import in_words, telling
+from edgekit_runtime.errors import OpenFailed
+from edgekit_runtime.values import PRECISIONS
+
+
+class CompilesAsPromised(Contract):
+    """`edgekit.backend.Compiler.compile` and the artifact it leaves."""
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_compile_gives_the_precision_asked(self, bench: Bench, precision: str) -> None:
+        """What was built is what was asked, or compile raises."""
+        needs_precision(bench, precision)
+        built = bench.artifact(case(SAMPLE), precision)
+        promise(
+            built.compiled.precision == precision,
+            f"asked for {precision}, compile() built {built.compiled.precision}",
+        )
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_compile_writes_only_in_its_directory(self, bench: Bench, precision: str) -> None:
+        """Nothing appears or changes beside the workdir: current directory, home, the model's."""
+        needs_precision(bench, precision)
+        built = bench.artifact(case(SAMPLE), precision)
+        promise(not built.outside, f"compile() wrote outside request.workdir: {', '.join(built.outside)}")
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_compile_leaves_the_model_untouched(self, bench: Bench, precision: str) -> None:
+        """The ONNX file and its external data are as they were."""
+        needs_precision(bench, precision)
+        built = bench.artifact(case(SAMPLE), precision)
+        promise(not built.changed, f"compile() changed its input: {', '.join(built.changed)}")
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    def test_compile_lists_exactly_the_files_it_wrote(self, bench: Bench, precision: str) -> None:
+        """`Compiled.files` are relative, exist, and leave no file out."""
+        needs_precision(bench, precision)
+        built = bench.artifact(case(SAMPLE), precision)
+        listed = built.compiled.files
+        promise(listed, "compile() lists no file")
+        promise(len(set(listed)) == len(listed), f"compile() lists a file twice: {', '.join(listed)}")
+        absolute = [name for name in listed if Path(name).is_absolute() or ".." in Path(name).parts]
+        promise(
+            not absolute, f"compile() lists files that are not relative to workdir: {', '.join(absolute)}"
+        )
+        lacking = sorted(set(listed) - set(built.files))
+        promise(not lacking, f"compile() lists files that it did not write: {', '.join(lacking)}")
+        surplus = sorted(set(built.files) - set(listed))
+        promise(not surplus, f"compile() wrote files that it does not list: {', '.join(surplus)}")
+
+    def test_compile_twice_lists_the_same_files(self, bench: Bench) -> None:
+        """The same request gives the same files by name, in any directory."""
+        model = case("mlp")
+        first, second = bench.artifact(model), bench.artifact(model, again=True)
+        promise(
+            sorted(first.compiled.files) == sorted(second.compiled.files),
+            f"two compiles of one model list {first.compiled.files} and {second.compiled.files}",
+        )
+
+    def test_the_host_finds_no_fault(self, bench: Bench) -> None:
+        """`edgekit compile`'s own way, guard included, accepts what the backend does."""
+        with telling():
+            bench.compile_as_edgekit_does(case(SAMPLE))
+
+    @pytest.mark.parametrize("damage", ["truncated", "noise", "empty"])
+    def test_compile_refuses_a_corrupt_model(self, bench: Bench, damage: str) -> None:
+        """A file that is no model raises an error that says so; it never compiles and never crashes."""
+        bench.must_work()
+        refusal = bench.refusal_of_model(lambda path: _spoil(path, damage))
+        promise(refusal is not None, f"compile() took a model file that is {damage}")
+        promise(
+            isinstance(refusal, CompileFailed | ModelFileError | ModelNotSupported),
+            f"a {damage} model file: {in_words(refusal)}, not CompileFailed",
+        )
+
+    def test_compile_refuses_an_undeclared_precision(self, bench: Bench) -> None:
+        """A precision that the description does not name raises, instead of giving another one."""
+        undeclared = [word for word in PRECISIONS if word not in bench.spec.precisions]
+        if not undeclared:
+            pytest.skip("every precision is claimed")
+        bench.must_work()
+        for precision in undeclared:
+            error = bench.refusal_of_precision(precision)
+            promise(error is not None, f"compile() accepted {precision}, which is not declared")
+            lost = isinstance(error, WorkerError | ContractViolation)
+            promise(not lost, f"asked for {precision}, which is not declared: {in_words(error)}")
+
+    @pytest.mark.parametrize("damage", ["truncated", "missing"])
+    def test_open_refuses_a_damaged_artifact(self, bench: Bench, damage: str) -> None:
+        """An artifact whose largest file is cut short or gone raises OpenFailed."""
+        built = bench.artifact(case("mlp"))
+        error = bench.refusal_of_artifact(built, lambda path: _spoil(path, damage))
+        promise(error is not None, f"an artifact whose largest file is {damage} was opened")
+        promise(isinstance(error, OpenFailed), f"largest file {damage}: {in_words(error)}, not OpenFailed")
+
+    def test_keep_high_is_honoured(self, bench: Bench) -> None:
+        """A node named in `keep_high` leaves int8: fewer int8 nodes are executed."""
+        needs_capability(bench, "keep-high", "placement")
+        needs_precision(bench, "int8")
+        model = case("mlp")
+        counts = []
+        for kept in ((), ("/second/MatMul",)):
+            built = bench.artifact(model, "int8", keep_high=kept)
+            with bench.session(built) as session:
+                session.run_many([model.feeds(1)])
+                rows = session.placement().rows
+            counts.append(sum(row.nodes for row in rows if row.precision == "int8"))
+        without, with_kept = counts
+        promise(
+            with_kept < without,
+            f"with one of three layers kept high, {with_kept} of {without} nodes still run in int8",
+        )
+
+
+def _spoil(path: Path, damage: str) -> None:
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "noise":
+        path.write_bytes(bytes((index * 97 + 31) % 251 for index in range(4096)))
+    else:
+        path.write_bytes(b"")

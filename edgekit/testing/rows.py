@@ -1,0 +1,32 @@
+"""A pytest plugin that writes one JSON line per test: its name, what came of it, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from edgekit.testing.runner import ROWS_VARIABLE
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """One line for the call, or for the set-up or tear-down when that is where it ended."""
+    if report.when == "call" or report.outcome != "passed":
+        row = {"test": report.nodeid.rpartition("::")[2], **_outcome(report)}
+        with Path(os.environ[ROWS_VARIABLE]).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def _outcome(report: pytest.TestReport) -> dict[str, str]:
+    if hasattr(report, "wasxfail"):
+        return {"outcome": "known failure", "reason": str(report.wasxfail)}
+    if report.outcome == "skipped":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+        reason = reason.removeprefix("Skipped: ")
+        for outcome in ("blocked", "not claimed"):
+            if reason.startswith(outcome):
+                return {"outcome": outcome, "reason": reason}
+        return {"outcome": "skipped", "reason": reason}
+    return {"outcome": report.outcome, "reason": report.longreprtext if report.outcome == "failed" else ""}

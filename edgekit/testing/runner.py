@@ -1,0 +1,103 @@
+"""`run_contract(name)`: the kit on an installed backend, without a test file of one's own.
+
+pytest runs in a child process and a temporary directory, with none of the caller's configuration,
+so that nothing around it changes the answer and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.devices.local import module_path
+from edgekit.discovery import find_backend
+from edgekit.errors import WorkerError
+from edgekit_runtime.errors import MissingDependency
+
+TEST_FILE = """
+from edgekit.testing import BackendContract
+
+
+class TestBackend(BackendContract):
+    backend = {name!r}
+"""
+
+#: Outcomes that leave the contract unproven.
+UNPROVEN = ("failed", "blocked")
+ROWS_VARIABLE = "EDGEKIT_CONTRACT_ROWS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractRow:
+    """One test. outcome: passed, failed, blocked, not claimed, known failure or skipped."""
+
+    test: str
+    outcome: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractResult:
+    """What the kit found. passed: every claimed promise was tested and kept."""
+
+    backend: str
+    rows: tuple[ContractRow, ...]
+    passed: bool
+    summary: str
+
+
+def run_contract(name: str, *, verbose: bool = False) -> ContractResult:
+    """Run the conformance kit on an installed backend. `verbose` shows pytest's own progress on stderr.
+
+    Raises UnknownName for a backend that is not installed, MissingDependency without pytest.
+    """
+    find_backend(name)
+    if importlib.util.find_spec("pytest") is None:
+        raise MissingDependency("the conformance kit needs pytest", hint="pip install 'edgekit[testing]'")
+    with tempfile.TemporaryDirectory(prefix="edgekit-contract-") as directory:
+        rows = _rows(Path(directory), name, verbose)
+    counts = Counter(row.outcome for row in rows)
+    summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+    passed = counts["passed"] > 0 and not any(counts[outcome] for outcome in UNPROVEN)
+    return ContractResult(backend=name, rows=rows, passed=passed, summary=f"backend {name!r}: {summary}")
+
+
+def _rows(directory: Path, name: str, verbose: bool) -> tuple[ContractRow, ...]:
+    found = directory / "rows.jsonl"
+    test = directory / "test_backend.py"
+    test.write_text(TEST_FILE.format(name=name), encoding="utf-8")
+    (directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(test),
+        "-p",
+        "edgekit.testing.rows",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command += ["-c", str(directory / "pytest.ini"), "--basetemp", str(directory / "tmp"), "-v", "-rA"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"PYTHONPATH": module_path(), ROWS_VARIABLE: str(found)}
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        stdout=sys.stderr if verbose else subprocess.PIPE,
+        stderr=None if verbose else subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1) or not found.exists():
+        words = (done.stdout or "").strip().splitlines()[-15:]
+        raise WorkerError(f"the conformance kit could not run on {name!r}", hint="\n".join(words))
+    return tuple(ContractRow(**json.loads(line)) for line in found.read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,1 @@
+"""A whole edgekit backend in three short files: `plugin.py`, `compiler.py`, `session.py`."""

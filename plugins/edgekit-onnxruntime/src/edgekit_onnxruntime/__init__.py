@@ -1,0 +1,1 @@
+"""The onnxruntime backend of edgekit. The halves are found by entry points; nothing is imported here."""

@@ -1,0 +1,225 @@
+"""The compile half: fp32 is the model as exported; int8 is made by `quantize`."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from edgekit.api import (
+    Compiled,
+    CompileFailed,
+    CompileRequest,
+    OpenFailed,
+    OpenRequest,
+    OperatorSupport,
+    PrecisionNotGiven,
+    Probe,
+    ProgressCallback,
+    Support,
+    Target,
+)
+from edgekit_onnxruntime import quantize
+from edgekit_onnxruntime.graph import (
+    check_names,
+    data_files,
+    is_half,
+    is_quantized,
+    load_graph,
+    operator_counts,
+    operator_name,
+)
+from edgekit_onnxruntime.session import ENGINE_ERRORS, MODEL_FILE, PROVIDER, open_session
+from edgekit_runtime.machine import read_machine
+
+_X86 = ("x86_64", "amd64")
+_SMALL = 1024
+
+
+class Compiler:
+    """Implements `edgekit.backend.Compiler`."""
+
+    def probe(self) -> Probe:
+        """Whether the CPU provider is in this build of onnxruntime."""
+        there = PROVIDER in ort.get_available_providers()
+        reason = "" if there else f"onnxruntime {ort.__version__} was built without its CPU provider"
+        return Probe(available=there, reason=reason, versions=versions())
+
+    def check(self, model: Path, target: Target) -> Support:
+        """Let onnxruntime load the model; when it refuses, try one node of each operator alone."""
+        graph = load_graph(model)
+        counts = operator_counts(graph)
+        problem = _refusal(str(model))
+        refused = _refused_operators(graph) if problem else {}
+        operators = tuple(
+            OperatorSupport(
+                op_type=name, count=count, supported=name not in refused, reason=refused.get(name, "")
+            )
+            for name, count in sorted(counts.items())
+        )
+        notes = (problem,) if problem and not refused else ()
+        return Support(supported=not problem, operators=operators, notes=notes)
+
+    def compile(self, request: CompileRequest, progress: ProgressCallback) -> Compiled:
+        """Write `model.onnx`, and its data files if it has any; then open it once as a device would."""
+        progress(0, 3, "reading the model")
+        model = load_graph(request.model)
+        check_names(model, request.keep_high)
+        _check_precision(request, model)
+        if request.precision == "int8":
+            progress(1, 3, "quantizing")
+            files, notes = _quantized(request, model)
+        else:
+            progress(1, 3, "copying")
+            files, notes = _copied(request, model), ()
+        progress(2, 3, "opening the result")
+        _open_once(request)
+        progress(3, 3, "done")
+        return Compiled(files=files, precision=request.precision, engine_versions=versions(), notes=notes)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what makes the artifact."""
+    return {"onnxruntime": ort.__version__, "onnx": onnx.__version__}
+
+
+def _check_precision(request: CompileRequest, model: onnx.ModelProto) -> None:
+    if request.precision not in ("fp32", "int8"):
+        raise PrecisionNotGiven(
+            f"onnxruntime's CPU provider has no {request.precision}: it would convert to fp32 and back",
+            hint="compile for fp32 or int8, or use another backend",
+        )
+    if is_quantized(model):
+        raise PrecisionNotGiven(
+            f"{request.model} is quantized already, so it can be neither fp32 nor quantized again",
+            hint="export the model without quantization",
+        )
+    if is_half(model):
+        raise PrecisionNotGiven(
+            f"{request.model} holds 16-bit weights: onnxruntime's CPU provider would compute partly in 16, "
+            f"partly in 32 bits, not in {request.precision}",
+            hint="export the model in float32",
+        )
+
+
+def _copied(request: CompileRequest, model: onnx.ModelProto) -> tuple[str, ...]:
+    """The model as it is: saving the graph that onnxruntime optimized was measured to gain nothing."""
+    names = data_files(model, request.model)
+    for name in names:
+        destination = request.workdir / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(request.model.parent / name, destination)
+    shutil.copyfile(request.model, request.workdir / MODEL_FILE)
+    return (MODEL_FILE, *names)
+
+
+def _quantized(request: CompileRequest, model: onnx.ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    wanted = quantize.plan(model, request.keep_high)
+    signed, why = _signed_weights(request)
+    settings = quantize.Settings(
+        signed=signed,
+        per_channel=bool(request.options.get("per_channel", True)),
+        embeddings=bool(request.options.get("embeddings", True)),
+        keep_high=request.keep_high,
+    )
+    files = quantize.quantize(onnx.load(request.model), request.workdir / MODEL_FILE, settings)
+    built = quantize.verify(request.workdir / MODEL_FILE, wanted, request.keep_high)
+    return files, (f"{built} of {len(wanted.wanted)} multiplications with constant weights are int8", why)
+
+
+def _signed_weights(request: CompileRequest) -> tuple[bool, str]:
+    """Whether int8 weights are right on the target's CPU, and why."""
+    asked = str(request.options.get("weight_type", "auto"))
+    if asked != "auto":
+        return asked == "int8", f"weights are {asked} as asked"
+    arch = request.target.match.arch or platform.machine()
+    if arch.lower() not in _X86:
+        return True, f"weights are int8: {arch} multiplies them exactly"
+    isa = (*request.target.hardware.isa, *request.target.match.isa)
+    where = f"target {request.target.name!r}"
+    if not isa:
+        machine = read_machine()
+        isa, where = machine.isa, "this machine (the target names no CPU features)"
+    if any("vnni" in feature or feature == "amx_int8" for feature in isa):
+        return True, f"weights are int8: {where} has VNNI. Do not run this artifact on x86 CPUs without it"
+    return False, f"weights are uint8: {where} has no VNNI, without which signed weights saturate"
+
+
+def _open_once(request: CompileRequest) -> None:
+    wish = OpenRequest(directory=request.workdir, precision=request.precision, threads=request.threads)
+    try:
+        open_session(wish).close()
+    except OpenFailed as error:
+        raise CompileFailed(
+            f"{request.model}: {error.message}",
+            hint="the backend's check says which operators it refuses; another opset may help",
+        ) from error
+
+
+def _refusal(model: str | bytes) -> str:
+    """Why onnxruntime does not load this model; "" when it does. Nothing is optimized, nothing is run."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    try:
+        ort.InferenceSession(model, options, providers=[PROVIDER])
+    except ENGINE_ERRORS as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _refused_operators(model: onnx.ModelProto) -> dict[str, str]:
+    """Operators of which a node, cut out of the graph, is refused; with onnxruntime's reason."""
+    types = _tensor_types(model)
+    refused: dict[str, str] = {}
+    for node in model.graph.node:
+        name = operator_name(node)
+        if name not in refused and not any(attribute.HasField("g") for attribute in node.attribute):
+            reason = _refusal(_alone(node, model, types))
+            if reason:
+                refused[name] = reason
+    return refused
+
+
+def _tensor_types(model: onnx.ModelProto) -> Mapping[str, onnx.TypeProto]:
+    """Types by tensor name, as far as ONNX can infer them; shapes are left out."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types: dict[str, onnx.TypeProto] = {}
+    for info in (*inferred.value_info, *inferred.input, *inferred.output):
+        types[info.name] = onnx.helper.make_tensor_type_proto(info.type.tensor_type.elem_type, None)
+    for tensor in inferred.initializer:
+        types[tensor.name] = onnx.helper.make_tensor_type_proto(tensor.data_type, None)
+    return types
+
+
+def _alone(node: onnx.NodeProto, model: onnx.ModelProto, types: Mapping[str, onnx.TypeProto]) -> bytes:
+    """A model of this one node. Small constants stay constants; a type nobody knows is taken as float."""
+    unknown = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+    constants = [
+        tensor for tensor in model.graph.initializer if tensor.name in node.input and _is_small(tensor)
+    ]
+    fixed = {tensor.name for tensor in constants}
+    graph = onnx.helper.make_graph(
+        [node],
+        "alone",
+        [onnx.helper.make_value_info(name, types.get(name, unknown)) for name in _fed(node, fixed)],
+        [onnx.ValueInfoProto(name=name) for name in node.output if name],
+        constants,
+    )
+    made = onnx.helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    data: bytes = made.SerializeToString()
+    return data
+
+
+def _fed(node: onnx.NodeProto, fixed: set[str]) -> Iterator[str]:
+    yield from dict.fromkeys(name for name in node.input if name and name not in fixed)
+
+
+def _is_small(tensor: onnx.TensorProto) -> bool:
+    external = onnx.external_data_helper.uses_external_data(tensor)
+    return not external and len(tensor.raw_data) <= _SMALL

@@ -1,0 +1,143 @@
+"""What OpenVINO did: precisions from the graph it executes, times from its performance counters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from edgekit_openvino.engine import DEVICE, ov
+from edgekit_runtime.session import Array
+from edgekit_runtime.values import OperatorTime, Placement, PlacementRow
+
+WARMUP_RUNS = 2
+MEASURED_RUNS = 5
+
+_FLOATS = {"f32": "fp32", "f64": "fp32", "f16": "fp16", "bf16": "bf16"}
+_SMALL_INTEGERS = ("i8", "u8")
+#: Not work: what enters, leaves, or was computed when the model was compiled.
+_NO_WORK = ("Input", "Output", "Const")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node that ran. microseconds: in the median of the measured runs."""
+
+    name: str
+    op_type: str
+    precision: str
+    microseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The nodes that ran."""
+
+    nodes: tuple[Node, ...]
+
+    def placement(self) -> Placement:
+        """Nodes and time by precision. There is one device: the session opens no other."""
+        groups: dict[str, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            groups[node.precision].append(node)
+        total = sum(node.microseconds for node in self.nodes)
+        rows = tuple(
+            PlacementRow(
+                precision=precision,
+                device=DEVICE.lower(),
+                nodes=len(nodes),
+                time_share=sum(node.microseconds for node in nodes) / total if total else None,
+            )
+            for precision, nodes in sorted(groups.items())
+        )
+        return Placement(rows=rows, source=f"OpenVINO's executed graph, timed over {MEASURED_RUNS} runs")
+
+    def operators(self) -> tuple[OperatorTime, ...]:
+        """Each node's share of the time, costliest first."""
+        total = sum(node.microseconds for node in self.nodes)
+        if not total:
+            return ()
+        return tuple(
+            OperatorTime(
+                name=node.name,
+                op_type=node.op_type,
+                precision=node.precision,
+                device=DEVICE.lower(),
+                share=node.microseconds / total,
+            )
+            for node in sorted(self.nodes, key=lambda node: node.microseconds, reverse=True)
+        )
+
+
+def read_execution(compiled: ov.CompiledModel, model: ov.Model, feeds: Mapping[int, Array]) -> Execution:
+    """Run `feeds` on a model compiled with performance counters. Counting slows it, shares stay true."""
+    request = compiled.create_infer_request()
+    times: dict[str, list[float]] = defaultdict(list)
+    for run in range(WARMUP_RUNS + MEASURED_RUNS):
+        request.infer(dict(feeds))
+        if run >= WARMUP_RUNS:
+            for info in request.get_profiling_info():
+                if info.status == ov.ProfilingInfo.Status.EXECUTED:
+                    times[info.node_name].append(info.real_time.total_seconds() * 1e6)
+    graph = _Graph(compiled, model)
+    return Execution(
+        tuple(
+            Node(
+                name=node.get_friendly_name(),
+                op_type=_text(node, "layerType"),
+                precision=graph.precision(node),
+                microseconds=median(times[node.get_friendly_name()]),
+            )
+            for node in graph.working()
+            if node.get_friendly_name() in times
+        )
+    )
+
+
+def low_precision_nodes(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> int:
+    """How many nodes of the graph that will be executed are in `precision`."""
+    graph = _Graph(compiled, model)
+    return sum(graph.precision(node) == precision for node in graph.working())
+
+
+class _Graph:
+    """The executed graph beside the one it was compiled from."""
+
+    def __init__(self, compiled: ov.CompiledModel, model: ov.Model) -> None:
+        self._nodes = compiled.get_runtime_model().get_ordered_ops()
+        self._real = {
+            node.get_friendly_name()
+            for node in model.get_ops()
+            if any(output.get_element_type().is_real() for output in node.outputs())
+        }
+
+    def working(self) -> list[ov.Node]:
+        """Nodes that do work, in order of execution."""
+        return [node for node in self._nodes if _text(node, "layerType") not in _NO_WORK]
+
+    def precision(self, node: ov.Node) -> str:
+        """The precision a node computes in. One that only moves whole numbers or flags counts as fp32."""
+        runtime = _text(node, "runtimePrecision")
+        if runtime in _SMALL_INTEGERS:
+            return "int8" if self._stands_for_floats(node) else "fp32"
+        return _FLOATS.get(runtime, "fp32")
+
+    def _stands_for_floats(self, node: ov.Node) -> bool:
+        """Whether small integers are quantized floats here: flags and masks are u8 in this graph too.
+
+        A node that OpenVINO put in by itself carries no original name; it goes by what feeds it.
+        """
+        names = [name for name in _text(node, "originalLayersNames").split(",") if name]
+        if names:
+            return any(name in self._real for name in names)
+        fed_by = [source.get_source_output().get_node() for source in node.inputs()]
+        return any(
+            _text(source, "layerType") not in _NO_WORK and self._stands_for_floats(source)
+            for source in fed_by
+        )
+
+
+def _text(node: ov.Node, key: str) -> str:
+    info = node.get_rt_info()
+    return str(info[key].astype(str)) if key in info else ""

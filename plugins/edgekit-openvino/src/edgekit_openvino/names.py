@@ -1,0 +1,92 @@
+"""ONNX nodes by name, and where they are in OpenVINO's graph."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from edgekit.api import CompileFailed, UnknownName
+from edgekit_openvino.engine import ov
+
+#: Operators that int8 is about: OpenVINO's types, and the ONNX ones they come from.
+MULTIPLIES = (
+    "MatMul",
+    "Convolution",
+    "GroupConvolution",
+    "ConvolutionBackpropData",
+    "GroupConvolutionBackpropData",
+)
+_MULTIPLIES_ONNX = ("MatMul", "Gemm", "Conv", "ConvTranspose")
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """The ONNX graph without its external data. Raises `CompileFailed` naming the damaged file."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except FileNotFoundError as error:
+        raise CompileFailed(f"{path} is missing", hint="export the model again") from error
+    except (DecodeError, ValueError, OSError) as error:
+        raise CompileFailed(
+            f"{path} is no readable ONNX file: {error}", hint="export the model again"
+        ) from error
+    if not model.graph.output:
+        raise CompileFailed(f"{path} holds no graph", hint="the file is empty or truncated")
+    return model
+
+
+def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node, in subgraphs too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            inner = [attribute.g] if attribute.HasField("g") else []
+            for nested in (*inner, *attribute.graphs):
+                yield from nodes(nested)
+
+
+def operator_name(node: onnx.NodeProto) -> str:
+    """ "MatMul", or "com.acme.MatMul" outside ONNX's own domain."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def operator_counts(model: onnx.ModelProto) -> Counter[str]:
+    """How often each operator occurs."""
+    return Counter(operator_name(node) for node in nodes(model.graph))
+
+
+def kept_nodes(model: ov.Model, source: onnx.ModelProto, keep_high: Sequence[str]) -> tuple[str, ...]:
+    """Names in OpenVINO's graph of the ONNX nodes that stay high.
+
+    Raises `UnknownName` for a name that no node has, `CompileFailed` for a multiplication that
+    cannot be found again.
+    """
+    by_name = {node.name: node for node in nodes(source.graph) if node.name}
+    kept: list[str] = []
+    for name in keep_high:
+        if name not in by_name:
+            close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"the graph has {len(by_name)} named nodes"
+            raise UnknownName(f"keep_high names {name!r}, which is no node of the model", hint=hint)
+        found = [
+            node for node in model.get_ops() if _is_part(node.get_friendly_name(), by_name[name], by_name)
+        ]
+        multiplies = any(node.get_type_name() in MULTIPLIES for node in found)
+        if by_name[name].op_type in _MULTIPLIES_ONNX and not multiplies:
+            raise CompileFailed(
+                f"node {name!r} cannot be found in OpenVINO's graph, so it cannot be kept high",
+                hint="leave it out of keep_high",
+            )
+        kept += [node.get_friendly_name() for node in found if node.get_type_name() != "Constant"]
+    return tuple(dict.fromkeys(kept))
+
+
+def _is_part(friendly: str, node: onnx.NodeProto, others: dict[str, onnx.NodeProto]) -> bool:
+    """OpenVINO calls a node by its ONNX name, "name/Part" when it became several, or by the graph output."""
+    if friendly == node.name or friendly in node.output:
+        return True
+    return friendly.startswith(f"{node.name}/") and friendly not in others

@@ -1,0 +1,48 @@
+"""What the backend is. Imports no engine, so that listing backends stays quick."""
+
+from __future__ import annotations
+
+from edgekit.api import API_VERSION, BackendSpec, OptionSpec, hookimpl
+
+OPTIONS = (
+    OptionSpec(
+        name="model_type",
+        type="str",
+        default="auto",
+        choices=("auto", "transformer", "none"),
+        help="int8 only: which layers NNCF quantizes. auto: transformer when the graph has attention",
+    ),
+    OptionSpec(
+        name="preset",
+        type="str",
+        default="auto",
+        choices=("auto", "performance", "mixed"),
+        help="int8 only: performance quantizes activations symmetrically, mixed does not; "
+        "auto: mixed for transformers",
+        tunable=True,
+    ),
+    OptionSpec(
+        name="subset_size",
+        type="int",
+        default=300,
+        help="int8 only: how many calibration rows are used at most",
+        tunable=True,
+    ),
+)
+
+
+@hookimpl
+def edgekit_backend() -> BackendSpec:
+    """Describe the backend."""
+    return BackendSpec(
+        name="openvino",
+        summary="OpenVINO on the CPU: fp32, bf16 and fp16 where the CPU has them, calibrated int8",
+        api_version=API_VERSION,
+        compiler="edgekit_openvino.compiler:Compiler",
+        arches=("x86_64", "AMD64", "aarch64", "arm64"),
+        precisions=("fp32", "fp16", "bf16", "int8"),
+        capabilities=("dynamic-shapes", "placement", "profile", "keep-high"),
+        builds_on="anywhere",
+        engine_modules=("openvino",),
+        options=OPTIONS,
+    )

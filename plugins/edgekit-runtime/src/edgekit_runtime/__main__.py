@@ -1,0 +1,153 @@
+"""`python -m edgekit_runtime run|verify PACKAGE`: a package on a device, without edgekit."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekit_runtime.errors import EdgekitError, InputError
+from edgekit_runtime.package_info import PackageInfo
+from edgekit_runtime.processors import Row
+from edgekit_runtime.reader import Package, open_package
+
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the process's exit code."""
+    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # texts hold letters a terminal may lack
+    try:
+        with open_package(options.package) as package:
+            if options.command == "run":
+                _run(package, _rows(options.text, options.pairs), options.json)
+            else:
+                _verify(package, options.json)
+        sys.stdout.flush()
+    except EdgekitError as error:
+        return _failed(error, options.json)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit_runtime",
+        description="Run an .edgekit package on this device, or have it prove itself here.",
+        epilog="exit codes: 0 fine, 1 self-test failed, 2 bad file or usage, 4 runtime, 130 interrupted",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="label texts")
+    run.add_argument("package", type=Path, metavar="PACKAGE")
+    run.add_argument("text", nargs="+", metavar="TEXT")
+    run.add_argument("--pairs", action="store_true", help="take the texts two by two")
+    verify = commands.add_parser("verify", help="run the self-test: hashes, tokenizer parity, goldens")
+    verify.add_argument("package", type=Path, metavar="PACKAGE")
+    for command in (run, verify):
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _rows(texts: Sequence[str], pairs: bool) -> list[Row]:
+    if not pairs:
+        return list(texts)
+    if len(texts) % 2:
+        raise InputError(f"--pairs takes an even number of texts, found {len(texts)}")
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _run(package: Package, rows: Sequence[Row], as_json: bool) -> None:
+    predictions = package.predict(rows)
+    if as_json:
+        found = [
+            {"row": row, "label": item.label, "score": item.score, "scores": dict(item.scores)}
+            for row, item in zip(rows, predictions, strict=True)
+        ]
+        _print_json({**_summary(package.info), "predictions": found})
+        return
+    for row, item in zip(rows, predictions, strict=True):
+        text = row if isinstance(row, str) else " | ".join(row)
+        print(f"{item.label}\t{item.score:.4f}\t{text}")
+    for line in _doubts(package.info):
+        print(line, file=sys.stderr)
+
+
+def _verify(package: Package, as_json: bool) -> None:
+    parity = package.check_parity()
+    judgement = package.self_test()
+    info = package.info
+    if as_json:
+        goldens = {
+            "cases": judgement.cases,
+            "agreeing": judgement.agreeing,
+            "max_abs_error": judgement.max_abs_error,
+            "min_cosine": judgement.min_cosine,
+            "note": judgement.reason,
+        }
+        _print_json({**_summary(info), "files": len(info.files), "parity_cases": parity, "goldens": goldens})
+        return
+    table = info.table
+    note = f" ({judgement.reason})" if judgement.reason else ""
+    print(f"{info.name}  {table.backend} {table.precision}, {info.digest}")
+    print(f"files     {len(info.files)} as recorded")
+    print(f"parity    {parity} texts read alike")
+    agree = f"{judgement.agreeing} of {judgement.cases} agree"
+    print(f"goldens   {agree}, largest error {judgement.max_abs_error:.3g}{note}")
+    where = f" on {table.machine}" if table.machine else ""
+    print(f"verdict   {table.verdict} at {table.confidence:g}, recorded{where}")
+    for line in table.budget:
+        print(f"          {line.outcome:<12} {line.key} {line.limit:g} {line.unit}".rstrip())
+    for text in _doubts(info):
+        print(text)
+
+
+def _doubts(info: PackageInfo) -> list[str]:
+    """What must not be forgotten about a package, whenever it is used."""
+    doubts = []
+    if info.table.allow_failed:
+        doubts.append(f"warning: packed with --allow-failed although its verdict was {info.table.verdict}")
+    if info.table.unproven:
+        doubts.append(
+            f"unproven: {', '.join(info.table.unproven)}; no report from this target has shown them"
+        )
+    return doubts
+
+
+def _summary(info: PackageInfo) -> dict[str, object]:
+    return {
+        "name": info.name,
+        "digest": info.digest,
+        "backend": info.table.backend,
+        "precision": info.table.precision,
+        "verdict": info.table.verdict,
+        "confidence": info.table.confidence,
+        "unproven": list(info.table.unproven),
+        "allow_failed": info.table.allow_failed,
+    }
+
+
+def _failed(error: EdgekitError, as_json: bool) -> int:
+    if as_json:
+        _print_json({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

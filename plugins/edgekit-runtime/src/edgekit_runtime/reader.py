@@ -1,0 +1,282 @@
+"""Opening an `.edgekit` file: verified as a whole first, then unpacked to a private directory, then run.
+
+with open_package(Path("my-model.edgekit")) as package:
+    package.self_test()
+    print(package.predict(["a fine film"])[0].label)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from edgekit_runtime.agreement import GoldenJudgement, judge_goldens
+from edgekit_runtime.archive import Archive, Limits
+from edgekit_runtime.calls import foreign
+from edgekit_runtime.errors import (
+    DigestMismatch,
+    InputError,
+    OpenFailed,
+    PackageError,
+    RunFailed,
+    SelfTestFailed,
+    SessionClosed,
+)
+from edgekit_runtime.goldens import Golden, read_goldens
+from edgekit_runtime.manifests import MANIFEST, FileEntry, safe_relative
+from edgekit_runtime.openers import load_opener
+from edgekit_runtime.package_info import PACKAGE_START, PackageInfo, info_from_bytes
+from edgekit_runtime.processors import Prediction, Processor, Row, classify, load_processor
+from edgekit_runtime.processors.base import check_rows
+from edgekit_runtime.session import Array, Feeds, Session
+from edgekit_runtime.values import OpenRequest, Signature
+
+LIMITS = Limits()
+
+_AGAIN = "copy or download the package again"
+_SPACE = "free some space, or set TMPDIR to a directory on another disk"
+_SPARE_BYTES = 16 << 20
+
+
+def open_package(path: Path, *, limits: Limits = LIMITS) -> Package:
+    """Verify every byte of the package at `path`, then unpack it to a private directory.
+
+    Raises `PackageError`, `ManifestError` or `DigestMismatch` before anything is written.
+    """
+    with _verified(path, limits) as (archive, info):
+        home = tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True)
+        try:
+            _unpack(archive, info, path, Path(home.name))
+        except BaseException:
+            home.cleanup()
+            raise
+    return Package(info, home)
+
+
+def read_info(path: Path, *, limits: Limits = LIMITS) -> PackageInfo:
+    """Verify every byte of the package at `path` and say what it is. Nothing is unpacked."""
+    with _verified(path, limits) as (_, info):
+        return info
+
+
+def is_package(path: Path) -> bool:
+    """Whether the file at `path` begins like a package; a damaged or truncated one does too."""
+    try:
+        with path.open("rb") as stream:
+            return PACKAGE_START.match(stream.read(256)) is not None
+    except OSError:
+        return False
+
+
+class Package:
+    """An unpacked package. Its session opens on first use. A context manager; `close` removes it all."""
+
+    def __init__(self, info: PackageInfo, home: tempfile.TemporaryDirectory[str]) -> None:
+        self.info = info
+        self._home = home
+        self._session: Session | None = None
+        self._processor: Processor | None = None
+        self._closed = False
+
+    def __enter__(self) -> Package:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def directory(self) -> Path:
+        """Where it was unpacked: artifact/, processor/, golden/."""
+        return Path(self._home.name)
+
+    @property
+    def session(self) -> Session:
+        """The artifact, opened by its backend. Raises `OpenFailed` when that cannot be done here."""
+        self._check_open()
+        if self._session is None:
+            table = self.info.table
+            opener = load_opener(table.backend)
+            request = OpenRequest(
+                directory=self.directory / "artifact",
+                precision=table.precision,
+                threads=table.threads,
+                device=table.device,
+                options=table.options,
+            )
+            with foreign(OpenFailed, f"backend {table.backend!r} could not open {self.info.name}"):
+                self._session = opener(request)
+        return self._session
+
+    @property
+    def processor(self) -> Processor | None:
+        """What makes feeds of rows; None when the package has none."""
+        self._check_open()
+        directory = self.directory / "processor"
+        if self._processor is None and directory.is_dir():
+            self._processor = load_processor(directory)
+        return self._processor
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """One inference on raw feeds."""
+        session = self.session
+        with foreign(RunFailed, f"backend {self.info.table.backend!r} failed to run {self.info.name}"):
+            return session.run(feeds)
+
+    def predict(self, rows: Sequence[Row]) -> list[Prediction]:
+        """A label for each row. Rows run one by one, so that no row changes another's answer."""
+        table = self.info.table
+        if table.judged_by() != "classification":
+            raise InputError(
+                f"{self.info.name} is for {table.task}, which has no labels", hint="use run(feeds)"
+            )
+        if self.processor is None:
+            raise InputError(f"{self.info.name} has no processor for rows", hint="use run(feeds)")
+        processor = self.processor
+        batch, width = _fixed_sizes(self.session.signature)
+        found: list[Prediction] = []
+        for row in check_rows(rows):
+            outputs = self.run(processor.feeds([row] * batch, pad_to=width))
+            found.append(classify(outputs, table.labels)[0])
+        return found
+
+    def check_parity(self) -> int:
+        """Read the recorded rows again; how many there are. Raises `SelfTestFailed` when one differs."""
+        return 0 if self.processor is None else self.processor.check_parity()
+
+    def self_test(self) -> GoldenJudgement:
+        """Parity of the processor, then every golden that fits. Raises `SelfTestFailed` on a miss."""
+        self.check_parity()
+        goldens = read_goldens(self.directory / "golden")
+        fitting = [golden for golden in goldens if _fits(golden, self.session.signature)]
+        if not fitting:
+            raise SelfTestFailed(f"{self.info.name}: none of its {len(goldens)} goldens fits its artifact")
+        table = self.info.table
+        judgement = judge_goldens(
+            fitting,
+            [self.run(golden.feeds) for golden in fitting],
+            kind=table.judged_by(),
+            precision=table.precision,
+            tolerance=table.tolerance,
+        )
+        if not judgement.passed:
+            raise SelfTestFailed(
+                f"{self.info.name}: {judgement.agreeing} of {judgement.cases} goldens agree: "
+                f"{judgement.reason}",
+                hint="this device or its engine version does not give the model's answers; do not use it",
+            )
+        skipped = len(goldens) - len(fitting)
+        if skipped and not judgement.reason:
+            return replace(judgement, reason=f"{skipped} goldens have other shapes than the artifact takes")
+        return judgement
+
+    def close(self) -> None:
+        """Close the session and remove the directory. Calling it twice is fine."""
+        self._closed = True
+        session, self._session = self._session, None
+        try:
+            if session is not None:
+                with foreign(
+                    RunFailed, f"backend {self.info.table.backend!r} failed to close {self.info.name}"
+                ):
+                    session.close()
+        finally:
+            self._home.cleanup()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionClosed(f"{self.info.name} was closed", hint="open the package again")
+
+
+@contextmanager
+def _verified(path: Path, limits: Limits) -> Iterator[tuple[Archive, PackageInfo]]:
+    """The archive at `path` and its manifest, when every byte is as recorded."""
+    with Archive(path, limits) as archive:
+        info = _read_manifest(archive, path, limits)
+        for entry in info.files:
+            for _ in _hashed(archive, entry, path):
+                pass
+        yield archive, info
+
+
+def _read_manifest(archive: Archive, path: Path, limits: Limits) -> PackageInfo:
+    sizes = archive.sizes()
+    if MANIFEST not in sizes:
+        raise PackageError(f"{path} is a zip archive without {MANIFEST}", hint="it is not an .edgekit file")
+    if sizes[MANIFEST] > limits.manifest:
+        raise PackageError(f"{path}: {MANIFEST} has {sizes[MANIFEST]} bytes, more than {limits.manifest}")
+    info = info_from_bytes(archive.read(MANIFEST), where=f"{path}: {MANIFEST}")
+    listed = {entry.path: entry.size for entry in info.files}
+    for name, size in listed.items():
+        if name not in sizes:
+            raise DigestMismatch(f"{path}: {name} is missing", hint=_AGAIN)
+        if sizes[name] != size:
+            raise DigestMismatch(f"{path}: {name} has {sizes[name]} bytes, not {size}", hint=_AGAIN)
+    for name in sizes:
+        if name not in listed and name != MANIFEST:
+            raise DigestMismatch(f"{path}: {name} is not in its manifest", hint=_AGAIN)
+    return info
+
+
+def _hashed(archive: Archive, entry: FileEntry, path: Path) -> Iterator[bytes]:
+    """The entry's bytes; raises at their end when they are not the recorded ones."""
+    digest = hashlib.sha256()
+    for chunk in archive.chunks(entry.path):
+        digest.update(chunk)
+        yield chunk
+    if digest.hexdigest() != entry.sha256:
+        raise DigestMismatch(
+            f"{path}: {entry.path} was changed: its sha256 is not the recorded one", hint=_AGAIN
+        )
+
+
+def _unpack(archive: Archive, info: PackageInfo, path: Path, home: Path) -> None:
+    needed = sum(entry.size for entry in info.files) + _SPARE_BYTES
+    try:
+        free = shutil.disk_usage(home).free
+        if free < needed:
+            raise PackageError(f"{path} needs {needed} bytes in {home.parent}, {free} are free", hint=_SPACE)
+        for entry in info.files:
+            target = home / safe_relative(entry.path)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with target.open("xb") as stream:
+                for chunk in _hashed(archive, entry, path):
+                    stream.write(chunk)
+    except OSError as exc:
+        raise PackageError(
+            f"{path} cannot be unpacked to {home}: {exc.strerror or exc}", hint=_SPACE
+        ) from exc
+
+
+def _fixed_sizes(signature: Signature) -> tuple[int, int | None]:
+    """Batch and token count of an artifact that was compiled for one shape; (1, None) when free."""
+    batch, width = 1, None
+    for spec in signature.inputs:
+        if len(spec.shape) == 2:
+            rows, tokens = spec.shape
+            batch = rows if isinstance(rows, int) else batch
+            width = tokens if isinstance(tokens, int) else width
+    return batch, width
+
+
+def _fits(golden: Golden, signature: Signature) -> bool:
+    """Whether the golden has the inputs that the session takes, in sizes that it takes."""
+    shapes = {spec.name: spec.shape for spec in signature.inputs}
+    if set(shapes) != set(golden.feeds):
+        return False
+    for name, array in golden.feeds.items():
+        if len(shapes[name]) != array.ndim:
+            return False
+        if any(
+            isinstance(want, int) and want != size
+            for want, size in zip(shapes[name], array.shape, strict=True)
+        ):
+            return False
+    return True

@@ -1,0 +1,98 @@
+"""Small models built in code, for every test that needs a transformers folder."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+WORDS = (
+    "the",
+    "a",
+    "is",
+    "not",
+    "good",
+    "bad",
+    "train",
+    "lamp",
+    "water",
+    "people",
+    "music",
+    "report",
+    "##s",
+    "##ing",
+)
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+LABELS = ("negative", "positive")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Dimensions of a tiny encoder."""
+
+    hidden: int = 32
+    layers: int = 2
+    heads: int = 2
+    positions: int = 64
+
+
+def vocabulary() -> list[str]:
+    """Words, and every printable ASCII character as a beginning and as a continuation."""
+    characters = [char for char in string.printable.lower() if not char.isspace()]
+    unique = list(dict.fromkeys(characters))
+    return [*SPECIAL, *WORDS, *unique, *(f"##{char}" for char in unique)]
+
+
+def tiny_tokenizer(folder: Path, positions: int = 64) -> None:
+    """Save a WordPiece tokenizer in the manner of BERT."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: index for index, word in enumerate(vocabulary())}
+    tokenizer = Tokenizer(WordPiece(words, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=positions,
+        model_input_names=["input_ids", "attention_mask", "token_type_ids"],
+    ).save_pretrained(folder)
+
+
+def tiny_classifier(folder: Path, size: Size | None = None, seed: int = 0) -> Path:
+    """A BertForSequenceClassification of some 30,000 random weights, with its tokenizer, in `folder`.
+
+    The head is widened so that the two logits differ clearly from text to text.
+    """
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    size = size or Size()
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary()),
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=2 * size.hidden,
+        max_position_embeddings=size.positions,
+        initializer_range=0.2,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: index for index, label in enumerate(LABELS)},
+    )
+    model = BertForSequenceClassification(config).eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tiny_tokenizer(folder, size.positions)
+    return folder
