@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 WORDS = (
     "the",
@@ -73,7 +74,7 @@ def tiny_tokenizer(folder: Path, positions: int = 64) -> None:
 def tiny_classifier(folder: Path, size: Size | None = None, seed: int = 0) -> Path:
     """A BertForSequenceClassification of some 30,000 random weights, with its tokenizer, in `folder`.
 
-    The head is widened so that the two logits differ clearly from text to text.
+    The weights are large enough for the two logits to differ clearly from text to text.
     """
     import torch
     from transformers import BertConfig, BertForSequenceClassification
@@ -92,7 +93,33 @@ def tiny_classifier(folder: Path, size: Size | None = None, seed: int = 0) -> Pa
         label2id={label: index for index, label in enumerate(LABELS)},
     )
     model = BertForSequenceClassification(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 1:  # made as zeros and ones, which an exporter may fold away
+                weight.normal_(1.0 if name.endswith("LayerNorm.weight") else 0.0, 0.1)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tiny_tokenizer(folder, size.positions)
+    return folder
+
+
+def random_classifier(folder: Path, config_class: Any, changes: dict[str, Any]) -> Path:
+    """A tiny classifier of any transformers family, random weights, with the same tokenizer."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    common = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 66,
+        "initializer_range": 0.2,
+    }
+    torch.manual_seed(0)
+    known = {} if "d_model" in changes or "n_embd" in changes or "dim" in changes else common
+    config = config_class(**{"vocab_size": len(vocabulary()), **known, **changes})
+    config.id2label = dict(enumerate(("bad", "middling", "good")))
+    AutoModelForSequenceClassification.from_config(config).eval().save_pretrained(folder)
+    tiny_tokenizer(folder)
     return folder

@@ -14,8 +14,8 @@ GOOD_BACKEND = """
 import numpy as np
 
 from edgekit.api import (
-    BackendSpec, Compiled, InputError, OperatorSupport, Placement, PlacementRow, Probe, SessionClosed, Signature,
-    Support, TensorSpec, hookimpl,
+    BackendSpec, Compiled, InputError, OperatorSupport, Placement, PlacementRow, Probe, SessionClosed,
+    Signature, Support, TensorSpec, hookimpl,
 )
 
 SPEC = dict(arches=("x86_64", "aarch64", "arm64"), precisions=("fp32", "int8"), capabilities=("placement",))
@@ -31,7 +31,8 @@ class Compiler:
         return Probe(available=True, versions={"fake": "1.0"})
 
     def check(self, model, target):
-        return Support(supported=True, operators=(OperatorSupport(op_type="Identity", count=1, supported=True),))
+        row = OperatorSupport(op_type="Identity", count=1, supported=True)
+        return Support(supported=True, operators=(row,))
 
     def compile(self, request, progress):
         progress(0, 1, "copying")

@@ -16,8 +16,6 @@ from edgekit_runtime.goldens import Golden
 from edgekit_runtime.values import Tolerance
 
 if TYPE_CHECKING:
-    import torch
-
     from edgekit_runtime.session import Array
 
 Outputs = Mapping[str, "Array"]
@@ -32,19 +30,19 @@ class Expected:
 
 
 def original_outputs(subject: Subject, names: Sequence[str]) -> list[Expected]:
-    """Run the original on every case; its outputs under the graph's names."""
+    """Run the original on every case; its outputs under the graph's names.
+
+    Raises SourceError when it does not run at a shape or is random, ExportFailed when it gives NaN.
+    """
     import torch
 
-    expected = []
+    expected: list[Expected] = []
     with torch.inference_mode():
         for case in subject.cases:
-            feeds = {
-                name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in case.feeds.items()
-            }
-            values = _run(subject, case, feeds).values()
-            outputs = {name: value.detach().numpy().copy() for name, value in zip(names, values, strict=True)}
+            outputs = dict(zip(names, _run(subject, case), strict=True))
             _refuse_bad_numbers(case, outputs)
             expected.append(Expected(case=case, outputs=outputs))
+        _refuse_randomness(subject, expected[0])
     return expected
 
 
@@ -97,15 +95,28 @@ def _agreement(kind: str, expected: Outputs, got: Outputs) -> float:
     return min(shares, default=0.0)
 
 
-def _run(subject: Subject, case: Case, feeds: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+def _run(subject: Subject, case: Case) -> list[Array]:
+    import torch
+
+    feeds = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in case.feeds.items()}
     try:
-        return subject.call(feeds)
+        return [value.detach().numpy().copy() for value in subject.call(feeds).values()]
     except (RuntimeError, ValueError, IndexError) as problem:
         shape = _shown(shape_of(case.feeds, subject.facts.axes))
         raise SourceError(
             f"the original itself does not run at {shape}: {problem}",
             hint="say how far its axes go: axis_ranges={NAME: (lowest, highest)}, or --max-length for texts",
         ) from problem
+
+
+def _refuse_randomness(subject: Subject, first: Expected) -> None:
+    """A model that draws random numbers cannot be compared, and no file would repeat it."""
+    again = _run(subject, first.case)
+    if not all(np.allclose(a, b) for a, b in zip(first.outputs.values(), again, strict=True)):
+        raise SourceError(
+            "the original gives another answer to the same inputs each time",
+            hint="take dropout and random numbers out of its forward, or make them inputs",
+        )
 
 
 def _refuse_bad_numbers(case: Case, outputs: Outputs) -> None:

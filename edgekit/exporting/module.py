@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.errors import ExportFailed, SourceError, UsageError
+from edgekit.errors import SourceError, UsageError
 from edgekit.exporting.loading import refuse_bad_numbers
 from edgekit.exporting.options import AUTO, ExportOptions
 from edgekit.exporting.subject import Case, Facts, Range, Subject
@@ -252,7 +252,7 @@ def _output_names(
                 hint="example_inputs go to forward by name; output_names must be as many as its outputs",
             ) from problem
     if len(set(names)) != len(names) or set(names) & set(examples):
-        raise ExportFailed(
+        raise UsageError(
             f"outputs {', '.join(names)} must differ from each other and from the inputs",
             hint="give output_names",
         )

@@ -45,6 +45,11 @@ def trace(subject: Subject, opset: int) -> ir.Model:
 
     module = _wrapper(subject)
     feeds = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in subject.trace.values())
+    # Placeholder names: torch gives inner values the names of operators, which may be those of ports.
+    inputs, outputs = (
+        [f"edgekit.{kind}.{at}" for at in range(count)]
+        for kind, count in (("in", len(feeds)), ("out", len(subject.outputs)))
+    )
     with quiet_libraries(), torch.no_grad():
         try:
             with subject.tracing():
@@ -52,8 +57,8 @@ def trace(subject: Subject, opset: int) -> ir.Model:
                     module,
                     feeds,
                     dynamo=True,
-                    input_names=list(subject.trace),
-                    output_names=list(subject.outputs) or None,
+                    input_names=inputs,
+                    output_names=outputs,
                     dynamic_shapes=_dynamic_shapes(subject),
                     opset_version=opset,
                     verbose=False,
@@ -63,7 +68,7 @@ def trace(subject: Subject, opset: int) -> ir.Model:
     if program is None:
         raise ExportFailed("torch.onnx.export returned nothing", hint="please report this")
     model: ir.Model = program.model
-    clean(model, prefix=f"{_WRAPPED}.")
+    clean(model, inputs=tuple(subject.trace), outputs=subject.outputs, prefix=f"{_WRAPPED}.")
     _refuse_fixed_axes(signature(model), subject.facts.axes)
     return model
 
@@ -139,8 +144,9 @@ def _refuse_fixed_axes(found: Signature, axes: Mapping[str, Mapping[int, str]]) 
         for axis, name in axes.get(spec.name, {}).items():
             if spec.shape[axis] != name:
                 raise ExportFailed(
-                    f"the model fixes the axis {name!r} of {spec.name!r} to {spec.shape[axis]}: it cannot vary",
-                    hint="its code uses that size as a constant; for a module, leave the axis out of dynamic_axes",
+                    f"the axis {name!r} of {spec.name!r} cannot vary: tracing fixed it at {spec.shape[axis]}",
+                    hint="the model's code uses that size as a constant; of a module, leave the axis out"
+                    " of dynamic_axes",
                 )
 
 

@@ -23,6 +23,7 @@ OPSETS = range(18, 24)
 DEFAULT_TOLERANCE = Tolerance(atol=5e-5, rtol=1e-5)
 
 AUTO = "auto"
+SHORTEST_MAX_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,11 @@ class ExportOptions:
                 f"tolerance {self.tolerance.atol:g}, {self.tolerance.rtol:g}: both must be in [0, 1)",
                 hint=f"the default is {DEFAULT_TOLERANCE.atol:g}, {DEFAULT_TOLERANCE.rtol:g}",
             )
-        if self.max_length is not None and self.max_length < 1:
-            raise UsageError(f"max_length {self.max_length} is not a length", hint="give at least 8")
+        if self.max_length is not None and self.max_length < SHORTEST_MAX_LENGTH:
+            raise UsageError(
+                f"max_length {self.max_length} leaves no room for a text beside its special tokens",
+                hint=f"give at least {SHORTEST_MAX_LENGTH}",
+            )
 
     def deciding(self) -> dict[str, object]:
         """The options that decide what the output holds, for its inputs digest."""

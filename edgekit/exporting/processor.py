@@ -61,6 +61,7 @@ def travelling_processor(
             hint="set one before saving (`tokenizer.pad_token = tokenizer.eos_token`), with the model's"
             " config.pad_token_id equal to it",
         )
+    tokenizer_json = _tokenizer_json(tokenizer)
     settings = TextSettings(
         inputs=inputs,
         max_length=max_length,
@@ -76,9 +77,7 @@ def travelling_processor(
         if sum(map(len, row)) <= _TRAVELLING_CHARACTERS
     ]
     try:
-        processor = write_text_processor(
-            directory, tokenizer=_tokenizer_json(tokenizer), settings=settings, parity=cases
-        )
+        processor = write_text_processor(directory, tokenizer=tokenizer_json, settings=settings, parity=cases)
         _prove(tokenizer, processor, rows, max_length)
     except ExportWrong:
         raise

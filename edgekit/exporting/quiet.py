@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from typing import TextIO
+
+log = logging.getLogger(__name__)
 
 #: Loggers that report on the library's own internals: skipped extensions, registered operators.
-_NOISY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "transformers")
+_NOISY = ("torch", "torch.onnx", "onnxscript", "onnx_ir", "transformers")
 
 
 @contextmanager
@@ -24,7 +30,35 @@ def quiet_libraries() -> Iterator[None]:
             logger = logging.getLogger(name)
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(max(logger.level, logging.ERROR))
+        stack.enter_context(redirect_stderr(_OthersOnly(sys.stderr)))
         yield
+
+
+class _OthersOnly(io.TextIOBase):
+    """A stderr that drops what this thread prints; a progress bar in another thread goes on.
+
+    torch prints the source of whole graphs there when it cannot trace a model.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() != self._thread:
+            return self._stream.write(text)
+        if text.strip():
+            log.debug("%s", text.rstrip())
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 @contextmanager

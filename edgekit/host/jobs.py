@@ -18,6 +18,7 @@ from edgekit.host.guard import (
 from edgekit.values import BackendSpec, CompileRequest, Probe, Target
 from edgekit_runtime.calls import Call, Reply, worker_function
 from edgekit_runtime.codec import from_json, to_json
+from edgekit_runtime.openers import missing_module
 
 
 @worker_function
@@ -82,10 +83,8 @@ def _imported(spec: BackendSpec, entry: BackendEntry, who: str) -> object:
     try:
         return resolve(spec.compiler)
     except PluginBroken as broken:
-        cause = broken.__cause__
-        own = spec.compiler.partition(".")[0].partition(":")[0]
-        missing = (getattr(cause, "name", None) or "").partition(".")[0]
-        if isinstance(cause, ModuleNotFoundError) and missing not in ("", own):
+        missing = missing_module(broken.__cause__)
+        if missing:
             raise BackendUnavailable(
                 f"{who} cannot compile here: the module {missing!r} is not installed",
                 hint=f"pip install '{entry.distribution}[compile]'",

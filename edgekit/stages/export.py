@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from edgekit.exporting.subject import Subject
 
+__all__ = ["ExportOptions", "ExportedModel", "export"]
+
 STEPS = ("reading", "loading", "exporting", "running the original", "checking", "writing")
 
 

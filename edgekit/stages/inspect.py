@@ -8,7 +8,7 @@ from edgekit.errors import UsageError
 from edgekit.files.manifests import Manifest, read_manifest, verify
 from edgekit.values import ArtifactTable, ModelTable, ReportTable, Target
 from edgekit_runtime.package_info import PackageInfo
-from edgekit_runtime.reader import open_package
+from edgekit_runtime.reader import read_info
 from edgekit_runtime.values import Placement, Signature
 
 MIB = 1024 * 1024
@@ -25,8 +25,7 @@ def inspect_path(path: Path) -> Manifest | PackageInfo:
         return manifest
     if not path.exists():
         raise UsageError(f"{path}: no such file or directory", hint="check the path")
-    with open_package(path) as package:
-        return package.info
+    return read_info(path)
 
 
 def summary(path: Path, found: Manifest | PackageInfo) -> str:

@@ -12,10 +12,11 @@ from edgekit.files.manifests import Manifest, read_manifest, verify
 from edgekit.packaging.writer import PackageContents, write_package
 from edgekit.stages.common import relative_path, value_input
 from edgekit.stages.parents import Parent, find_parent, table_of
+from edgekit.tasks import load_task
 from edgekit.values import ArtifactTable, InputEntry, ModelTable, Outcome, ReportTable, StageEvent
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.package_info import BudgetLine, PackageInfo, PackageTable
-from edgekit_runtime.reader import open_package
+from edgekit_runtime.reader import read_info
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +135,7 @@ def _package_table(
         backend_version=artifact.backend_version,
         precision=artifact.precision,
         task=model.task,
+        agreement=load_task(model.task).agreement,
         signature=artifact.signature,
         tolerance=model.tolerance,
         verdict=verdict,
@@ -159,8 +161,7 @@ def _up_to_date(output: Path, inputs: tuple[InputEntry, ...]) -> PackageInfo | N
     if not output.is_file():
         return None
     try:
-        with open_package(output) as found:
-            info = found.info
+        info = read_info(output)
     except EdgekitError:
         return None
     same = {(entry.role, entry.digest) for entry in info.inputs} == {

@@ -49,14 +49,24 @@ def load_task(name: str) -> Task:
     if name not in specs:
         raise UnknownName(f"unknown task {name!r}", hint=f"{nearest(name, specs)} Known: {', '.join(specs)}")
     spec = specs[name]
-    factory = resolve(spec.factory)
-    task = factory() if callable(factory) else None
+    task = _make(spec)
     if not isinstance(task, Task) or task.name != name:
         raise PluginBroken(
             f"task {name!r}: {spec.factory} does not make a task of that name",
             hint="report this to its author",
         )
     return task
+
+
+def _make(spec: TaskSpec) -> object:
+    factory = resolve(spec.factory)
+    try:
+        return factory() if callable(factory) else None
+    except Exception as problem:  # the call wall
+        raise PluginBroken(
+            f"task {spec.name!r}: {spec.factory}() raised {type(problem).__name__}: {problem}",
+            hint="report this to its author",
+        ) from problem
 
 
 __all__ = [

@@ -16,13 +16,13 @@ import pytest
 
 from edgekit.devices import open_device
 from edgekit.discovery import load_backend
-from edgekit.errors import WorkerError
+from edgekit.errors import PrecisionNotGiven, WorkerError
 from edgekit.host.client import WorkerClient
 from edgekit.host.compiling import compile_model
 from edgekit.host.sessions import RemoteSession, open_remote
 from edgekit.testing.boxes import Box, House
 from edgekit.testing.models import USUAL, ModelCase, case
-from edgekit.testing.troubles import Docket, Trouble, telling
+from edgekit.testing.troubles import Docket, Trouble, named_for
 from edgekit.values import (
     BackendSpec,
     Compiled,
@@ -38,12 +38,13 @@ from edgekit_runtime.codec import from_json, to_json
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.feeds import pack_many, write_feeds
 from edgekit_runtime.frames import JsonValue
-from edgekit_runtime.session import Array
+from edgekit_runtime.session import Array, Feeds
 from edgekit_runtime.values import OpenRequest, OptionValue
 
 #: The model that the compile tests look at; its weights are in a file of their own.
 SAMPLE = "large-constant"
 PLAINEST = "matmul"
+PLAIN_NUMBERS = f"test_right_numbers[{PLAINEST}]"
 CALIBRATION_ROWS = 32
 _INSIDE = "edgekit.testing.inside"
 _JOBS = "edgekit.host.jobs"
@@ -61,7 +62,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """An artifact, and what compiling it did around it. changed: files of its input."""
+    """An artifact, and what compiling it did around it.
+
+    changed: files of its input; opened_by: the test that reports when it cannot be opened.
+    """
 
     model: ModelCase
     precision: str
@@ -70,6 +74,7 @@ class Built:
     files: tuple[str, ...]
     outside: tuple[str, ...]
     changed: tuple[str, ...]
+    opened_by: str
 
 
 class Bench:
@@ -78,7 +83,7 @@ class Bench:
     def __init__(self, setting: Setting, house: House, docket: Docket) -> None:
         self._setting = setting
         self.house = house
-        self._docket = docket
+        self.docket = docket
         self._worker: WorkerClient | None = None
         self._built: dict[tuple[str, str, tuple[str, ...]], Built | Trouble] = {}
         self._rehearsal: Trouble | None = None
@@ -92,14 +97,18 @@ class Bench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._drop_worker()
+        if kind is None:
+            self.docket.close()
 
     # --- what it says of itself -------------------------------------------------------------------
 
     @cached_property
     def spec(self) -> BackendSpec:
-        """The description; a backend that cannot even describe itself fails the running test."""
-        with telling():
+        """The description; without a sound one there is nothing else to test."""
+        try:
             return load_backend(self._setting.backend)
+        except EdgekitError as error:
+            self.docket.report(self.docket.trouble(error, "test_describes_itself"))
 
     @property
     def plain(self) -> str:
@@ -123,12 +132,14 @@ class Bench:
         """Skip when the backend is not for this machine, or the plainest model does not run at all."""
         machine = platform.machine()
         if machine not in self.spec.arches:
-            pytest.skip(f"not claimed: {machine}")
+            pytest.skip(f"not available here: it is for {', '.join(self.spec.arches)}; this is {machine}")
         if not self._rehearsed:
             self._rehearsed = True
             self._rehearsal = self._rehearse()
         if self._rehearsal is not None:
-            self._docket.report(self._rehearsal)
+            self.docket.report(self._rehearsal)
+        if not self.probe.available:
+            pytest.skip(f"not available here: {self.probe.reason}")
 
     def must_take(self, model: ModelCase) -> None:
         """Skip a model that the backend's own check() refuses."""
@@ -148,19 +159,19 @@ class Bench:
         try:
             probe = self.probe
         except EdgekitError as error:
-            return self._docket.trouble(error, "test_probe_answers")
+            return self.docket.trouble(error, named_for(error) or "test_probe_answers")
         if not probe.available:
-            pytest.skip(f"not available here: {probe.reason}")
+            return None
         found = self._obtain(case(PLAINEST), self.plain, ())
         if isinstance(found, Trouble):
-            return found
+            return self.docket.trouble(found.error, named_for(found.error) or PLAIN_NUMBERS)
         try:
             session = self._open(found, threads=1)
             session.run(case(PLAINEST).feeds())
             session.close()
         except EdgekitError as error:
             self._drop_lost_worker(error)
-            return self._docket.trouble(error, f"test_right_numbers[{PLAINEST}]")
+            return self.docket.trouble(error, named_for(error) or PLAIN_NUMBERS)
         return None
 
     # --- compiling ----------------------------------------------------------------------------------
@@ -173,8 +184,16 @@ class Bench:
         precision = precision or self.plain
         found = self._obtain(model, precision, keep_high, again=again)
         if isinstance(found, Trouble):
-            self._docket.report(found)
+            self.docket.report(found)
         return found
+
+    def artifact_if_given(self, model: ModelCase, precision: str) -> Built:
+        """The same, but skip when the backend says with PrecisionNotGiven that it is not for this model."""
+        self.must_work()
+        found = self._obtain(model, precision, ())
+        if isinstance(found, Trouble) and isinstance(found.error, PrecisionNotGiven):
+            pytest.skip(f"not claimed: {precision} for {model.name}: {found.error.message}")
+        return self.artifact(model, precision)
 
     def _obtain(
         self, model: ModelCase, precision: str, keep_high: tuple[str, ...], *, again: bool = False
@@ -184,13 +203,17 @@ class Bench:
             try:
                 self._built[key] = self._compile_watched(model, precision, keep_high)
             except EdgekitError as error:
-                self._built[key] = self._docket.trouble(error, self._test_of(model, precision))
+                declined = isinstance(error, PrecisionNotGiven)
+                named = "" if declined else self._test_of(model, precision, keep_high)
+                self._built[key] = self.docket.trouble(error, named)
         return self._built[key]
 
-    def _test_of(self, model: ModelCase, precision: str) -> str:
-        """The test that reports a model which cannot be compiled or opened."""
+    def _test_of(self, model: ModelCase, precision: str, keep_high: tuple[str, ...]) -> str:
+        """The test that compiles and opens just this, and so reports when it cannot be done."""
+        if keep_high:
+            return ""
         if model.name == SAMPLE:
-            return f"test_compile_gives_the_precision_asked[{precision}]"
+            return "test_compile_gives_the_precision_asked"
         if precision == self.plain:
             return f"test_right_numbers[{model.name}]"
         return f"test_lower_precision_stays_near[{precision}-{model.name}]"
@@ -213,6 +236,7 @@ class Bench:
             files=box.files(),
             outside=tuple(word for word in found if word not in changed),
             changed=changed,
+            opened_by="" if model.name == SAMPLE else self._test_of(model, precision, keep_high),
         )
 
     def compile_as_edgekit_does(self, model: ModelCase) -> None:
@@ -290,9 +314,10 @@ class Bench:
             session = self._open(built, threads=threads)
         except EdgekitError as error:
             self._drop_lost_worker(error)
-            self._docket.report(self._docket.trouble(error, self._test_of(built.model, built.precision)))
+            named = built.opened_by if threads == 1 else ""
+            self.docket.report(self.docket.trouble(error, named))
         try:
-            with telling():
+            with self.docket.telling():
                 try:
                     yield session
                 except EdgekitError as error:
@@ -303,6 +328,10 @@ class Bench:
             with suppress(EdgekitError):
                 session.close()
 
+    def outputs(self, session: RemoteSession, rows: Sequence[Feeds]) -> list[dict[str, Array]]:
+        """One run per row: what a run leaves behind for the next is another test's matter."""
+        return [session.run(row) for row in rows]
+
     def inside(self, function: str, built: Built, rows: Sequence[Mapping[str, Array]]) -> Reply:
         """Call a function of `edgekit.testing.inside` on the artifact."""
         request = OpenRequest(
@@ -312,7 +341,7 @@ class Bench:
             options=self._options("run"),
         )
         params = {"backend": self._setting.backend, "request": to_json(request)}
-        with telling():
+        with self.docket.telling():
             self._move_here()
             return self._call(f"{_INSIDE}:{function}", params, pack_many(rows))
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgekit.errors import CompileFailed, ContractViolation, ModelFileError, ModelNotSupported, WorkerError
 from edgekit.testing.base import Contract, needs_capability, needs_precision, promise
-from edgekit.testing.bench import SAMPLE, Bench
+from edgekit.testing.bench import SAMPLE, Bench, Built
 from edgekit.testing.models import case
-from edgekit.testing.troubles import in_words, telling
+from edgekit.testing.troubles import in_words
 from edgekit_runtime.errors import OpenFailed
 from edgekit_runtime.values import PRECISIONS
 
@@ -18,46 +19,40 @@ from edgekit_runtime.values import PRECISIONS
 class CompilesAsPromised(Contract):
     """`edgekit.backend.Compiler.compile` and the artifact it leaves."""
 
-    @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_compile_gives_the_precision_asked(self, bench: Bench, precision: str) -> None:
+    def test_compile_gives_the_precision_asked(self, bench: Bench) -> None:
         """What was built is what was asked, or compile raises."""
-        needs_precision(bench, precision)
-        built = bench.artifact(case(SAMPLE), precision)
-        promise(
-            built.compiled.precision == precision,
-            f"asked for {precision}, compile() built {built.compiled.precision}",
-        )
+        for built in _samples(bench):
+            given = built.compiled.precision
+            promise(given == built.precision, f"asked for {built.precision}, compile() built {given}")
 
-    @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_compile_writes_only_in_its_directory(self, bench: Bench, precision: str) -> None:
+    def test_compile_writes_only_in_its_directory(self, bench: Bench) -> None:
         """Nothing appears or changes beside the workdir: current directory, home, the model's."""
-        needs_precision(bench, precision)
-        built = bench.artifact(case(SAMPLE), precision)
-        promise(not built.outside, f"compile() wrote outside request.workdir: {', '.join(built.outside)}")
+        for built in _samples(bench):
+            promise(
+                not built.outside,
+                f"at {built.precision}, compile() wrote outside request.workdir: {', '.join(built.outside)}",
+            )
 
-    @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_compile_leaves_the_model_untouched(self, bench: Bench, precision: str) -> None:
+    def test_compile_leaves_the_model_untouched(self, bench: Bench) -> None:
         """The ONNX file and its external data are as they were."""
-        needs_precision(bench, precision)
-        built = bench.artifact(case(SAMPLE), precision)
-        promise(not built.changed, f"compile() changed its input: {', '.join(built.changed)}")
+        for built in _samples(bench):
+            promise(
+                not built.changed,
+                f"at {built.precision}, compile() changed its input: {', '.join(built.changed)}",
+            )
 
-    @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_compile_lists_exactly_the_files_it_wrote(self, bench: Bench, precision: str) -> None:
+    def test_compile_lists_exactly_the_files_it_wrote(self, bench: Bench) -> None:
         """`Compiled.files` are relative, exist, and leave no file out."""
-        needs_precision(bench, precision)
-        built = bench.artifact(case(SAMPLE), precision)
-        listed = built.compiled.files
-        promise(listed, "compile() lists no file")
-        promise(len(set(listed)) == len(listed), f"compile() lists a file twice: {', '.join(listed)}")
-        absolute = [name for name in listed if Path(name).is_absolute() or ".." in Path(name).parts]
-        promise(
-            not absolute, f"compile() lists files that are not relative to workdir: {', '.join(absolute)}"
-        )
-        lacking = sorted(set(listed) - set(built.files))
-        promise(not lacking, f"compile() lists files that it did not write: {', '.join(lacking)}")
-        surplus = sorted(set(built.files) - set(listed))
-        promise(not surplus, f"compile() wrote files that it does not list: {', '.join(surplus)}")
+        for built in _samples(bench):
+            listed, found = built.compiled.files, set(built.files)
+            promise(listed, "compile() lists no file")
+            promise(len(set(listed)) == len(listed), f"compile() lists a file twice: {', '.join(listed)}")
+            astray = [name for name in listed if Path(name).is_absolute() or ".." in Path(name).parts]
+            promise(not astray, f"compile() lists files that are not relative: {', '.join(astray)}")
+            lacking = sorted(set(listed) - found)
+            promise(not lacking, f"compile() lists files that it did not write: {', '.join(lacking)}")
+            surplus = sorted(found - set(listed))
+            promise(not surplus, f"compile() wrote files that it does not list: {', '.join(surplus)}")
 
     def test_compile_twice_lists_the_same_files(self, bench: Bench) -> None:
         """The same request gives the same files by name, in any directory."""
@@ -70,7 +65,7 @@ class CompilesAsPromised(Contract):
 
     def test_the_host_finds_no_fault(self, bench: Bench) -> None:
         """`edgekit compile`'s own way, guard included, accepts what the backend does."""
-        with telling():
+        with bench.docket.telling():
             bench.compile_as_edgekit_does(case(SAMPLE))
 
     @pytest.mark.parametrize("damage", ["truncated", "noise", "empty"])
@@ -113,7 +108,7 @@ class CompilesAsPromised(Contract):
         for kept in ((), ("/second/MatMul",)):
             built = bench.artifact(model, "int8", keep_high=kept)
             with bench.session(built) as session:
-                session.run_many([model.feeds(1)])
+                bench.outputs(session, [model.feeds(1)])
                 rows = session.placement().rows
             counts.append(sum(row.nodes for row in rows if row.precision == "int8"))
         without, with_kept = counts
@@ -133,3 +128,9 @@ def _spoil(path: Path, damage: str) -> None:
         path.write_bytes(bytes((index * 97 + 31) % 251 for index in range(4096)))
     else:
         path.write_bytes(b"")
+
+
+def _samples(bench: Bench) -> Iterator[Built]:
+    """The sample compiled at each precision that is claimed."""
+    for precision in bench.spec.precisions:
+        yield bench.artifact(case(SAMPLE), precision)

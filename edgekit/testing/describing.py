@@ -14,7 +14,6 @@ from edgekit.discovery import find_backend
 from edgekit.testing.base import Contract, broken, promise
 from edgekit.testing.bench import Bench
 from edgekit.testing.models import case
-from edgekit.testing.troubles import telling
 from edgekit.values import OptionSpec
 from edgekit_runtime.openers import find_openers
 from edgekit_runtime.values import PRECISIONS
@@ -110,7 +109,7 @@ class DescribesItself(Contract):
 
     def test_probe_answers(self, bench: Bench) -> None:
         """probe() never raises; it says what is missing, or what versions are there."""
-        with telling():
+        with bench.docket.telling():
             probe = bench.probe
         promise(probe.available or probe.reason.strip(), "probe() says not available, and gives no reason")
         promise(not probe.available or probe.versions, "probe() says available, and names no version")
@@ -119,7 +118,7 @@ class DescribesItself(Contract):
         """check() takes the plainest model and accounts for every operator of a larger one."""
         bench.must_work()
         model = case("norm-gelu")
-        with telling():
+        with bench.docket.telling():
             plain, support = bench.check(case("matmul")), bench.check(model)
         promise(plain.supported, f"check() refuses the plainest model: {', '.join(plain.notes)}")
         wanted = Counter(node.op_type for node in model.build().graph.node)

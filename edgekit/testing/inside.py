@@ -101,9 +101,9 @@ def wrong_feeds(call: Call) -> Reply:
     """Run the good row, then each wrong one, then the good one again; say what each raised."""
     good, *wrong = unpack_many(call.body)
     session = _open(call)
-    before = _copies(session.run(good))
+    before = _copies(session.run(_copies(good)))
     raised = [outcome(lambda row=row: session.run(row)) for row in wrong]  # type: ignore[misc]
-    after = _copies(session.run(good))
+    after = _copies(session.run(_copies(good)))
     session.close()
     return Reply(raised, pack_many([before, after]))
 
@@ -113,7 +113,7 @@ def life_after_close(call: Call) -> Reply:
     """Run, close, run, close again: say what the last two raised."""
     (row,) = unpack_many(call.body)
     session = _open(call)
-    session.run(row)
+    session.run(_copies(row))
     session.close()
     return Reply({"run": outcome(lambda: session.run(row)), "close": outcome(session.close)})
 
@@ -136,12 +136,12 @@ def _open(call: Call) -> Session:
 
 def _disturbed_by_writing(session: Session, asked: Mapping[str, Array]) -> Sequence[str]:
     """Whether a caller who writes to the outputs spoils the next answer."""
-    again = session.run(asked)
+    again = session.run(_copies(asked))
     before = _copies(again)
     for value in again.values():
         if value.flags.writeable:
             value[...] = np.zeros_like(value)
-    after = session.run(asked)
+    after = session.run(_copies(asked))
     return [
         f"{name!r} of a later run was spoilt when the caller wrote to an earlier output"
         for name, value in before.items()

@@ -21,7 +21,7 @@ OPSET = 17
 IR_VERSION = 8
 
 #: Sizes of the symbolic axes at which artifacts are built and most tests run.
-USUAL = {"batch": 2, "sequence": 6}
+USUAL = {"batch": 4, "sequence": 8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

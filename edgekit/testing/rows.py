@@ -25,7 +25,7 @@ def _outcome(report: pytest.TestReport) -> dict[str, str]:
     if report.outcome == "skipped":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
         reason = reason.removeprefix("Skipped: ")
-        for outcome in ("blocked", "not claimed"):
+        for outcome in ("blocked", "not claimed", "not available"):
             if reason.startswith(outcome):
                 return {"outcome": outcome, "reason": reason}
         return {"outcome": "skipped", "reason": reason}

@@ -30,13 +30,13 @@ class TestBackend(BackendContract):
 """
 
 #: Outcomes that leave the contract unproven.
-UNPROVEN = ("failed", "blocked")
+UNPROVEN = ("failed", "blocked", "not available")
 ROWS_VARIABLE = "EDGEKIT_CONTRACT_ROWS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractRow:
-    """One test. outcome: passed, failed, blocked, not claimed, known failure or skipped."""
+    """One test. outcome: passed, failed, blocked, not claimed, not available, known failure, skipped."""
 
     test: str
     outcome: str

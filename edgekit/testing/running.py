@@ -128,7 +128,7 @@ class KeepsSessionPromises(Contract):
         model = case("mlp")
         rows = [model.feeds(seed) for seed in (1, 2, 1, 3, 1)]
         with bench.session(bench.artifact(model)) as session:
-            answers = session.run_many(rows)
+            answers = bench.outputs(session, rows)
         for again in (answers[2], answers[4]):
             problem = difference(answers[0], again, self.allowed(bench.plain))
             promise(not problem, f"a repeated run: {problem}")
@@ -140,7 +140,7 @@ class KeepsSessionPromises(Contract):
         bench.must_take(model)
         feeds = model.feeds(1)
         with bench.session(bench.artifact(model), threads=threads) as session:
-            (got,) = session.run_many([feeds])
+            (got,) = bench.outputs(session, [feeds])
         problem = difference(model.answers(feeds), got, self.allowed(bench.plain))
         promise(not problem, f"with {threads} threads: {problem}")
 
@@ -149,7 +149,7 @@ class KeepsSessionPromises(Contract):
         model = case("mlp")
         built = bench.artifact(model)
         with bench.house.watched() as changes, bench.session(built) as session:
-            session.run_many([model.feeds(1)])
+            bench.outputs(session, [model.feeds(1)])
             session.placement()
             session.profile()
         promise(not changes, f"a session wrote or changed {_listed(changes)}")
@@ -158,7 +158,7 @@ class KeepsSessionPromises(Contract):
         """placement() counts real nodes, in known words, and says how it knows."""
         needs_capability(bench, "placement")
         with bench.session(bench.artifact(case("mlp"))) as session:
-            session.run_many([case("mlp").feeds(1)])
+            bench.outputs(session, [case("mlp").feeds(1)])
             placement = session.placement()
         promise(placement.nodes() > 0, "placement() counts no node at all")
         promise(placement.source, "placement() does not say how it knows: `source` is empty")
@@ -173,7 +173,7 @@ class KeepsSessionPromises(Contract):
         """profile() names operators, costliest first, with shares that add up to one at most."""
         needs_capability(bench, "profile")
         with bench.session(bench.artifact(case("mlp"))) as session:
-            session.run_many([case("mlp").feeds(1)])
+            bench.outputs(session, [case("mlp").feeds(1)])
             profile = session.profile()
         shares = [row.share for row in profile]
         promise(shares, "profile() is claimed and names no operator")

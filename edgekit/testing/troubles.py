@@ -36,6 +36,8 @@ class Docket:
     def __init__(self, chosen: frozenset[str]) -> None:
         self._chosen = chosen
         self._over: set[str] = set()
+        self._blamed: set[str] = set()
+        self._told: set[str] = set()
         self._current = ""
 
     @contextmanager
@@ -48,24 +50,31 @@ class Docket:
             self._over.add(test)
 
     def trouble(self, error: EdgekitError, named: str) -> Trouble:
-        """The trouble, given to the test named for it: `named`, or the one for lost workers."""
-        by = named_for(error) or named
-        return Trouble(error, by if by in self._chosen - self._over else self._current)
+        """The trouble, given to the test that is named for it, or to the running one if that is too late."""
+        reports = (self._chosen - self._over) | self._told
+        return Trouble(error, named if named in reports else self._current)
 
     def report(self, trouble: Trouble) -> NoReturn:
         """Fail the running test when the trouble is its own, else skip it as blocked."""
         if trouble.by == self._current:
+            self._told.add(trouble.by)
             pytest.fail(in_words(trouble.error), pytrace=False)
+        self._blamed.add(trouble.by)
         pytest.skip(f"blocked by {trouble.by}: {trouble.error.message}")
 
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """An error of edgekit fails the running test in its own words, without a traceback."""
+        try:
+            yield
+        except EdgekitError as error:
+            self.report(Trouble(error, self._current))
 
-@contextmanager
-def telling() -> Iterator[None]:
-    """An error of edgekit fails the running test in its own words, without a traceback."""
-    try:
-        yield
-    except EdgekitError as error:
-        pytest.fail(in_words(error), pytrace=False)
+    def close(self) -> None:
+        """Fail when a test was skipped for a trouble that its own test did not meet: none goes unseen."""
+        silent = (self._blamed & self._over) - self._told
+        if silent:
+            pytest.fail(f"tests were blocked by {', '.join(sorted(silent))}, which passed", pytrace=False)
 
 
 def named_for(error: EdgekitError) -> str:

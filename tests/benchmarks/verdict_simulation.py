@@ -165,7 +165,7 @@ def power(
 def _median(launches: Values) -> str:
     middle = np.median(launches)
     decided = np.mean(launches < NEVER)
-    return f"{middle:.0f} ({decided:.0%})" if middle < NEVER else f"– ({decided:.0%})"
+    return f"{middle:.0f} ({decided:.0%})" if middle < NEVER else f"- ({decided:.0%})"
 
 
 def _rows() -> Iterator[str]:

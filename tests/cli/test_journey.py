@@ -32,7 +32,7 @@ def artifacts(
         for precision in ("fp32", "int8"):
             output = root / f"{backend}-{precision}"
             choice = ("--backend", backend, "--precision", precision, "--calibration", rows, "--threads", 1)
-            done = edgekit("compile", exported, *choice, "--calibration-rows", 40, "-o", output)
+            done = edgekit("compile", exported, *choice, "--calibration-rows", 100, "-o", output)
             assert done.returncode == 0, done.stderr
             assert done.stdout.strip() == str(output)
     return root
@@ -73,7 +73,6 @@ def test_every_artifact_validates_against_a_generous_budget(
     assert report["golden"]["outcome"] == "PASS"
     assert len(report["launches"]) >= 7
     assert {check["key"]: check["outcome"] for check in report["checks"]} == {
-        "latency_p50_ms": "PASS",
         "artifact_mib": "PASS",
         "accuracy_drop": "PASS",
     }
@@ -104,12 +103,25 @@ def test_validating_again_repeats_the_verdict_without_measuring(
     assert report.stat().st_mtime_ns == before
 
 
+def test_a_latency_limit_is_proven_unless_the_machine_is_busy(
+    validated: Path, edgekit: Edgekit, tmp_path: Path
+) -> None:
+    done = edgekit("validate", validated, *LATENCY, "-o", tmp_path / "report", "--json")
+    (check,) = json.loads(done.stdout)["report"]["checks"]
+    if check["outcome"] == "PASS":
+        assert done.returncode == 0
+        assert check["observed"]["low"] < check["observed"]["high"] < 10000
+    else:
+        assert (check["outcome"], done.returncode) == ("INCONCLUSIVE", 5)
+        assert "disturbed" in check["reason"]
+
+
 def test_a_limit_that_is_not_kept_exits_with_1(validated: Path, edgekit: Edgekit, tmp_path: Path) -> None:
-    limits = ("--budget", "artifact_mib=1", "--budget", "latency_p50_ms=0.001")
+    limits = ("--budget", "artifact_mib=1", "--budget", "peak_memory_mib=1")
     done = edgekit("validate", validated, *limits, "-o", tmp_path / "report", "--json", "--max-seconds", 60)
     assert done.returncode == 1
     outcomes = {check["key"]: check["outcome"] for check in json.loads(done.stdout)["report"]["checks"]}
-    assert outcomes == {"artifact_mib": "FAIL", "latency_p50_ms": "FAIL"}
+    assert outcomes == {"artifact_mib": "FAIL", "peak_memory_mib": "FAIL"}
 
 
 def test_what_is_not_measured_is_never_a_pass(validated: Path, edgekit: Edgekit, tmp_path: Path) -> None:
@@ -211,7 +223,7 @@ def test_a_compile_that_would_change_nothing_does_nothing(
 ) -> None:
     output = artifacts / "openvino-int8"
     before = (output / "manifest.json").stat().st_mtime_ns
-    rows = ("--calibration", sentiment / "data" / "calibration.jsonl", "--calibration-rows", 40)
+    rows = ("--calibration", sentiment / "data" / "calibration.jsonl", "--calibration-rows", 100)
     choice = ("--backend", "openvino", "--precision", "int8", "--threads", 1)
     done = edgekit("compile", exported, *choice, *rows, "-o", output)
     assert (done.returncode, "up to date" in done.stderr) == (0, True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from edgekit_runtime.machine import read_machine
 from edgekit_runtime.values import PlacementRow
 from tests.plugin_folders import GOOD_BACKEND, install_plugin, make_plugin
 
-Opened = Callable[..., "contextmanager[RemoteSession]"]
+Opened = Callable[..., AbstractContextManager[RemoteSession]]
 
 
 def rows(count: int) -> list[dict[str, np.ndarray]]:
@@ -28,7 +28,7 @@ def rows(count: int) -> list[dict[str, np.ndarray]]:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., object]:
+def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Opened:
     """`with opened(code) as session`: a backend with `code` added, opened in a worker."""
 
     @contextmanager
@@ -106,7 +106,7 @@ def test_timing_has_one_entry_per_run(opened: Opened) -> None:
     assert timing.wait_ns is None or len(timing.wait_ns) == 20
 
 
-def test_a_run_of_hundreds_of_thousands_of_readings_comes_back(opened: Opened) -> None:
+def test_tens_of_thousands_of_readings_come_back(opened: Opened) -> None:
     with opened() as session:
         timing = session.time_runs(rows(2), TimingPlan(warmup_runs=0, max_runs=60_000, max_seconds=60))
     assert len(timing.wall_ns) > 40_000
@@ -217,11 +217,12 @@ def test_a_missing_backend_says_what_to_install(tmp_path: Path) -> None:
     assert caught.value.hint == "pip install edgekit-nowhere"
 
 
-def test_a_missing_artifact_directory_is_open_failed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_artifact_directory_is_open_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install_plugin(monkeypatch, tmp_path, "one")
-    with WorkerClient(open_device("local")) as worker, pytest.raises(OpenFailed, match="no artifact directory"):
+    with (
+        WorkerClient(open_device("local")) as worker,
+        pytest.raises(OpenFailed, match="no artifact directory"),
+    ):
         open_remote(worker, tmp_path / "nothing", "one", "fp32", RunSettings())
 
 
@@ -252,7 +253,10 @@ def test_two_providers_of_one_opener_are_named(monkeypatch: pytest.MonkeyPatch, 
         (information / "METADATA").write_text(metadata)
         information.rename(information.with_name(f"twin_{place}-0.1.dist-info"))
         monkeypatch.syspath_prepend(str(folder))
-    with WorkerClient(open_device("local")) as worker, pytest.raises(OpenFailed, match=r"twin-a 0\.1 and twin-b"):
+    with (
+        WorkerClient(open_device("local")) as worker,
+        pytest.raises(OpenFailed, match=r"twin-a 0\.1 and twin-b"),
+    ):
         open_remote(worker, tmp_path, "twin", "fp32", RunSettings())
 
 

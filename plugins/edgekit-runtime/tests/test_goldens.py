@@ -31,7 +31,9 @@ CASES = st.builds(
 
 
 def golden(**outputs: Array) -> Golden:
-    return Golden(name="one", feeds={"x": np.arange(3, dtype=np.int64)}, outputs=outputs, rows=("a", ("b", "c")))
+    return Golden(
+        name="one", feeds={"x": np.arange(3, dtype=np.int64)}, outputs=outputs, rows=("a", ("b", "c"))
+    )
 
 
 @settings(deadline=None, max_examples=60)
@@ -106,7 +108,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str, content: bytes | Non
 
 
 @settings(deadline=None, max_examples=300)
-@given(file=st.sampled_from((TENSORS_FILE, CASES_FILE)), place=st.floats(0, 1), value=st.integers(0, 255), cut=st.booleans())
+@given(
+    file=st.sampled_from((TENSORS_FILE, CASES_FILE)),
+    place=st.floats(0, 1),
+    value=st.integers(0, 255),
+    cut=st.booleans(),
+)
 def test_no_damage_gives_a_traceback(file: str, place: float, value: int, cut: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)

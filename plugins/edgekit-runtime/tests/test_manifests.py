@@ -35,7 +35,9 @@ def folder(tmp_path: Path) -> Path:
     return home
 
 
-@pytest.mark.parametrize("path", ["a", "a/b.bin", "deep/er/ünïcode 1.txt", "..a", "a..b", "con1", "model.onnx.data"])
+@pytest.mark.parametrize(
+    "path", ["a", "a/b.bin", "deep/er/ünïcode 1.txt", "..a", "a..b", "con1", "model.onnx.data"]
+)
 def test_a_path_below_its_directory_is_taken(path: str) -> None:
     assert safe_relative(path) == PurePosixPath(path)
 

@@ -33,14 +33,31 @@ from edgekit_runtime.processors import (
 )
 
 ALL = ("input_ids", "attention_mask", "token_type_ids")
-WORDS = "[PAD] [UNK] [CLS] [SEP] a fine film bad 電 影 😀 שלום مرحبا ##s".split()
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "a",
+    "fine",
+    "film",
+    "bad",
+    "電",
+    "影",
+    "😀",
+    "שלום",
+    "مرحبا",
+    "##s",
+]
 PAD, UNK, CLS, SEP, A, FINE, FILM, BAD = range(8)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
 def tokenizer_json(*, special: bool = True) -> bytes:
     """A WordPiece tokenizer as BERT has it, made in code, with padding and truncation left on in the file."""
-    tokenizer = Tokenizer(models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordPiece({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     if special:
@@ -51,10 +68,16 @@ def tokenizer_json(*, special: bool = True) -> bytes:
 
 
 def make(
-    directory: Path, *, settings: TextSettings | None = None, parity: tuple[ParityCase, ...] = (), special: bool = True
+    directory: Path,
+    *,
+    settings: TextSettings | None = None,
+    parity: tuple[ParityCase, ...] = (),
+    special: bool = True,
 ) -> TextProcessor:
     settings = settings or TextSettings(inputs=ALL, max_length=8)
-    return write_text_processor(directory, tokenizer=tokenizer_json(special=special), settings=settings, parity=parity)
+    return write_text_processor(
+        directory, tokenizer=tokenizer_json(special=special), settings=settings, parity=parity
+    )
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +225,9 @@ def test_a_written_processor_is_loaded_by_its_kind(tmp_path: Path) -> None:
     assert loaded.feeds(["a"])["input_ids"].tolist() == [[CLS, A, SEP]]
 
 
-def test_another_kind_needs_one_entry_in_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_kind_needs_one_entry_in_the_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(tmp_path)
     monkeypatch.setitem(KINDS, "image", KINDS["text"])
     (tmp_path / "processor.json").write_text('{"schema": 1, "kind": "imag"}')
@@ -235,7 +260,9 @@ GOOD: dict[str, object] = {"schema": 1, "kind": "text", "inputs": ["input_ids"],
         ({"pad_id": -1}, "at least 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_settings_that_make_no_sense_are_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     make(tmp_path)
     (tmp_path / "processor.json").write_text(json.dumps(GOOD | change))
     with pytest.raises(ProcessorError) as caught:

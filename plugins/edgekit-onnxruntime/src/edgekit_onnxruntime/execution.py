@@ -159,7 +159,8 @@ def _nodes(events: list[_Event], quantized: bool) -> Iterator[Node]:
     for key, event in seen.items():
         args = event["args"]
         yield Node(
-            name=event["name"].removesuffix("_kernel_time") or f"{args['op_name']}_{args.get('node_index', '')}",
+            name=event["name"].removesuffix("_kernel_time")
+            or f"{args['op_name']}_{args.get('node_index', '')}",
             op_type=args["op_name"],
             precision=_precision(args, quantized),
             device=args["provider"].removesuffix(_PROVIDER_SUFFIX).lower(),

@@ -141,7 +141,7 @@ def _quantized(
     settings = quantize.Settings(
         model_type=str(request.options.get("model_type", "auto")),
         preset=str(request.options.get("preset", "auto")),
-        subset_size=subset,
+        range=str(request.options.get("range", "minmax")),
         ignored=kept,
     )
     made = quantize.quantize(model, rows, settings)

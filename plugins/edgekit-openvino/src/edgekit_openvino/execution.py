@@ -106,10 +106,10 @@ class _Graph:
 
     def __init__(self, compiled: ov.CompiledModel, model: ov.Model) -> None:
         self._nodes = compiled.get_runtime_model().get_ordered_ops()
+        self._quantized = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
         self._real = {
-            node.get_friendly_name()
+            node.get_friendly_name(): any(output.get_element_type().is_real() for output in node.outputs())
             for node in model.get_ops()
-            if any(output.get_element_type().is_real() for output in node.outputs())
         }
 
     def working(self) -> list[ov.Node]:
@@ -119,23 +119,27 @@ class _Graph:
     def precision(self, node: ov.Node) -> str:
         """The precision a node computes in. One that only moves whole numbers or flags counts as fp32."""
         runtime = _text(node, "runtimePrecision")
-        if runtime in _SMALL_INTEGERS:
-            return "int8" if self._stands_for_floats(node) else "fp32"
+        if runtime in _SMALL_INTEGERS and self._quantized and not self._is_flag(node):
+            return "int8"
         return _FLOATS.get(runtime, "fp32")
 
-    def _stands_for_floats(self, node: ov.Node) -> bool:
-        """Whether small integers are quantized floats here: flags and masks are u8 in this graph too.
+    def _is_flag(self, node: ov.Node) -> bool:
+        """Whether small integers are flags here rather than quantized floats.
 
-        A node that OpenVINO put in by itself carries no original name; it goes by what feeds it.
+        Told by the node's own name in the original graph, else by the names of what was fused into
+        it; a node that OpenVINO put in by itself has neither and goes by what feeds it.
         """
-        names = [name for name in _text(node, "originalLayersNames").split(",") if name]
-        if names:
-            return any(name in self._real for name in names)
+        own = self._real.get(node.get_friendly_name())
+        if own is not None:
+            return not own
+        fused = [
+            self._real[name] for name in _text(node, "originalLayersNames").split(",") if name in self._real
+        ]
+        if fused:
+            return not any(fused)
         fed_by = [source.get_source_output().get_node() for source in node.inputs()]
-        return any(
-            _text(source, "layerType") not in _NO_WORK and self._stands_for_floats(source)
-            for source in fed_by
-        )
+        moved = [source for source in fed_by if _text(source, "layerType") != "Const"]
+        return len(moved) == 1 and _text(moved[0], "runtimePrecision") != "f32" and self._is_flag(moved[0])
 
 
 def _text(node: ov.Node, key: str) -> str:

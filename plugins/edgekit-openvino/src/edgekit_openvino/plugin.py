@@ -22,6 +22,15 @@ OPTIONS = (
         tunable=True,
     ),
     OptionSpec(
+        name="range",
+        type="str",
+        default="minmax",
+        choices=("minmax", "mean_minmax"),
+        help="int8 only: range of activations. minmax: the extremes of all rows; mean_minmax: the mean of "
+        "each row's extremes, which clips what lies beyond",
+        tunable=True,
+    ),
+    OptionSpec(
         name="subset_size",
         type="int",
         default=300,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nncf
+from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from edgekit.api import CompileFailed, Feeds, InputError, PrecisionNotGiven, ProgressCallback, read_feeds
 from edgekit_openvino.engine import ov
@@ -17,6 +18,10 @@ from edgekit_openvino.names import MULTIPLIES
 
 #: Between a quantized value and the node that uses it there may stand these.
 _PASS_ON = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
+_RANGES = {
+    "minmax": RangeEstimatorParametersSet.MINMAX,
+    "mean_minmax": RangeEstimatorParametersSet.MEAN_MINMAX,
+}
 _PRESETS = {"performance": nncf.QuantizationPreset.PERFORMANCE, "mixed": nncf.QuantizationPreset.MIXED}
 
 
@@ -26,7 +31,7 @@ class Settings:
 
     model_type: str
     preset: str
-    subset_size: int
+    range: str
     ignored: tuple[str, ...]
 
 
@@ -66,6 +71,9 @@ def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.M
                 model_type=nncf.ModelType.TRANSFORMER if transformer else None,
                 preset=_PRESETS.get(settings.preset),
                 ignored_scope=scope,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    activations_range_estimator_params=_RANGES[settings.range]
+                ),
             )
     except InputError:
         raise

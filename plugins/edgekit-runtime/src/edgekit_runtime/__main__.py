@@ -117,9 +117,7 @@ def _doubts(info: PackageInfo) -> list[str]:
     if info.table.allow_failed:
         doubts.append(f"warning: packed with --allow-failed although its verdict was {info.table.verdict}")
     if info.table.unproven:
-        doubts.append(
-            f"unproven: {', '.join(info.table.unproven)}; no report from this target has shown them"
-        )
+        doubts.append(f"unproven: {', '.join(info.table.unproven)}")
     return doubts
 
 

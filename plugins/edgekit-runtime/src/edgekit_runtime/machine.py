@@ -107,15 +107,19 @@ def isa_features(cpuinfo: str) -> tuple[str, ...]:
 
 
 def cpu_name(cpuinfo: str) -> str:
-    """The CPU's name; on Arm the names of its core types, fastest last, as /proc/cpuinfo lists them."""
+    """The CPU's name; on Arm the names of its kinds of cores, as /proc/cpuinfo lists them.
+
+    Some Arm kernels give a model name too, but the same one ("ARMv8 Processor") to every CPU.
+    """
+    cores = list(dict.fromkeys(_arm_cores(cpuinfo)))
     named = _values(cpuinfo, "model name")
-    if named:
-        return " ".join(named[0].split())
-    kinds = [
-        _ARM_CORES.get(core, f"implementer 0x{core[0]:02x} part 0x{core[1]:03x}")
-        for core in _arm_cores(cpuinfo)
-    ]
-    return " + ".join(dict.fromkeys(kinds))
+    if named and not all(core in _ARM_CORES for core in cores):
+        cores = []
+    if cores:
+        return " + ".join(
+            _ARM_CORES.get(core, f"implementer 0x{core[0]:02x} part 0x{core[1]:03x}") for core in cores
+        )
+    return " ".join(named[0].split()) if named else ""
 
 
 def online_cores(root: Path = ROOT, cpuinfo: str = "") -> int:

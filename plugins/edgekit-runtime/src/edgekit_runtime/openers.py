@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from importlib import metadata
 
 from edgekit_runtime.errors import OpenFailed
@@ -44,6 +45,17 @@ def describe(point: metadata.EntryPoint) -> str:
     return f"{point.dist.metadata['Name']} {point.dist.version}"
 
 
+def missing_module(error: BaseException | None) -> str:
+    """The package that an import failed for because it is not installed; "" for any other error."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0]
+    try:
+        return package if importlib.util.find_spec(package) is None else ""
+    except (ImportError, ValueError):
+        return ""
+
+
 def _points() -> tuple[metadata.EntryPoint, ...]:
     return tuple(metadata.entry_points(group=GROUP))
 
@@ -52,17 +64,15 @@ def _imported(point: metadata.EntryPoint) -> object:
     who = f"backend {point.name!r} ({describe(point)})"
     try:
         loaded: object = point.load()
-    except ModuleNotFoundError as cause:
-        missing = (cause.name or "").partition(".")[0]
-        if missing and missing != point.module.partition(".")[0]:
-            hint = f"pip install {point.dist.metadata['Name']}" if point.dist else f"install {missing}"
-            raise OpenFailed(
-                f"{who} needs the module {missing!r}, which is not installed here", hint=hint
-            ) from cause
-        raise OpenFailed(f"{who} is incomplete: {cause}", hint="reinstall it") from cause
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as cause:  # the import wall: a plugin may raise anything, even SystemExit
+        missing = missing_module(cause)
+        if missing:
+            raise OpenFailed(
+                f"{who} needs the module {missing!r}, which is not installed here",
+                hint=f"pip install {point.dist.metadata['Name'] if point.dist else missing}",
+            ) from cause
         raise OpenFailed(
             f"{who} cannot be imported: {type(cause).__name__}: {cause}",
             hint="reinstall or uninstall it; every other backend works without it",

@@ -20,7 +20,7 @@ from edgekit_runtime.package_info import BudgetLine, PackageInfo, PackageTable, 
 from edgekit_runtime.processors import ParityCase, TextSettings, write_text_processor
 from edgekit_runtime.values import Signature, TensorSpec, Tolerance
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] a fine good film bad dull".split()
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "fine", "good", "film", "bad", "dull"]
 INPUTS = ("input_ids", "attention_mask")
 
 ENGINE = '''

@@ -121,10 +121,17 @@ def test_pairs_are_taken_two_by_two(package: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("toy")
-def test_what_is_not_proven_is_said_every_time(parts, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    doubtful = replace(parts.table, verdict="FAIL", allow_failed=True, unproven=("latency_p90_ms", "peak_memory_mib"))
+def test_what_is_not_proven_is_said_every_time(
+    parts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    doubtful = replace(
+        parts.table, verdict="FAIL", allow_failed=True, unproven=("latency_p90_ms", "peak_memory_mib")
+    )
     path = str(replace(parts, table=doubtful).write(tmp_path / "p.edgekit"))
-    lines = ("warning: packed with --allow-failed although its verdict was FAIL", "latency_p90_ms, peak_memory_mib")
+    lines = (
+        "warning: packed with --allow-failed although its verdict was FAIL",
+        "latency_p90_ms, peak_memory_mib",
+    )
     assert main(["run", path, "fine"]) == 0
     captured = capsys.readouterr()
     assert all(line in captured.err for line in lines)
@@ -150,7 +157,12 @@ def test_what_is_not_proven_is_said_every_time(parts, tmp_path: Path, capsys: py
     ],
 )
 def test_the_exit_code_tells_what_happened(
-    parts, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, bool], code: int, message: str
+    parts,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, bool],
+    code: int,
+    message: str,
 ) -> None:
     path = str(parts.with_options(**options).write(tmp_path / "p.edgekit"))
     for command in (["run", path, "fine"], ["verify", path]):
@@ -170,7 +182,9 @@ def test_a_bad_file_exits_with_2_and_a_missing_backend_with_4(
     assert "pip install edgekit-toy" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "p.edgekit"], ["fly", "p.edgekit"], ["verify", "a", "b"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["run", "p.edgekit"], ["fly", "p.edgekit"], ["verify", "a", "b"]]
+)
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -180,7 +194,11 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
 
 def test_a_terminal_that_cannot_show_a_letter_gets_it_escaped(package: Path, toy_site: Path) -> None:
     sources = Path(edgekit_runtime.__path__[0]).parent
-    environment = {**os.environ, "PYTHONPATH": f"{toy_site}{os.pathsep}{sources}", "PYTHONIOENCODING": "ascii"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{toy_site}{os.pathsep}{sources}",
+        "PYTHONIOENCODING": "ascii",
+    }
     command = [sys.executable, "-m", "edgekit_runtime", "run", str(package), "fine 電"]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -197,6 +215,9 @@ def test_help_imports_no_engine_and_no_tokenizer() -> None:
     )
     sources = str(Path(edgekit_runtime.__path__[0]).parent)
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": sources}, capture_output=True, timeout=60
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": sources},
+        capture_output=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr

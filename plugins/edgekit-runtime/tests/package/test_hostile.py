@@ -28,7 +28,9 @@ CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
 def refused(tmp_path: Path, unpack_to: Callable[[], list[str]]) -> Callable[..., EdgekitError]:
     """Opens bytes as a package; the error, after a check that nothing was unpacked for it."""
 
-    def check(data: bytes, message: str, error: type[EdgekitError] = PackageError, **limits: int) -> EdgekitError:
+    def check(
+        data: bytes, message: str, error: type[EdgekitError] = PackageError, **limits: int
+    ) -> EdgekitError:
         path = tmp_path / "hostile.edgekit"
         path.write_bytes(data)
         for attempt in (open_package, read_info):
@@ -109,7 +111,9 @@ def test_a_changed_file_is_named(parts, refused) -> None:
     changed = {**parts.files, WEIGHTS: content[:-1] + b"\x01"}
     refused(replace(parts, files=changed, manifest=info).zip(), f"{WEIGHTS} was changed", DigestMismatch)
     longer = {**parts.files, WEIGHTS: content + b"\0"}
-    refused(replace(parts, files=longer, manifest=info).zip(), f"{WEIGHTS} has {len(content) + 1}", DigestMismatch)
+    refused(
+        replace(parts, files=longer, manifest=info).zip(), f"{WEIGHTS} has {len(content) + 1}", DigestMismatch
+    )
     missing = {path: data for path, data in parts.files.items() if path != WEIGHTS}
     refused(replace(parts, files=missing, manifest=info).zip(), f"{WEIGHTS} is missing", DigestMismatch)
     extra = replace(parts, extra={"artifact/more": b"1"})
@@ -148,7 +152,9 @@ def test_links_devices_and_directories_are_refused(parts, refused) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize("name", [WEIGHTS, WEIGHTS.upper(), "Artifact/weights.safetensors", "MANIFEST.JSON", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", [WEIGHTS, WEIGHTS.upper(), "Artifact/weights.safetensors", "MANIFEST.JSON", "manifest.json"]
+)
 def test_two_entries_for_one_file_are_refused(parts, refused, name: str) -> None:
     refused(with_entry(parts, name), "are the same file")
 

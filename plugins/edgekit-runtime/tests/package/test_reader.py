@@ -37,7 +37,9 @@ def test_what_was_packed_is_unpacked(parts, package: Path) -> None:
         assert opened.info == parts.info() == read_info(package)
 
 
-def test_the_directory_is_private_and_removed_on_close(package: Path, unpack_to: Callable[[], list[str]]) -> None:
+def test_the_directory_is_private_and_removed_on_close(
+    package: Path, unpack_to: Callable[[], list[str]]
+) -> None:
     opened = open_package(package)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (opened.directory, *opened.directory.iterdir())}
     assert modes == {0o700}
@@ -88,9 +90,12 @@ def test_the_package_proves_itself(package: Path) -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_an_engine_that_answers_differently_fails_the_self_test(parts, tmp_path: Path) -> None:
-    with open_package(parts.with_options(drift=0.01).write(tmp_path / "p.edgekit")) as opened:
-        with pytest.raises(SelfTestFailed, match="0 of 3 goldens agree.*values differ") as caught:
-            opened.self_test()
+    opening = open_package(parts.with_options(drift=0.01).write(tmp_path / "p.edgekit"))
+    with (
+        opening as opened,
+        pytest.raises(SelfTestFailed, match=r"0 of 3 goldens agree.*values differ") as caught,
+    ):
+        opened.self_test()
     assert caught.value.exit_code == 1
 
 
@@ -111,9 +116,9 @@ def test_goldens_of_other_shapes_than_the_artifact_takes_are_left_out_aloud(part
         judgement = opened.self_test()
         assert (judgement.cases, judgement.passed) == (1, True)
         assert "2 goldens have other shapes" in judgement.reason
-    with open_package(parts.with_options(batch=7).write(tmp_path / "p.edgekit")) as opened:
-        with pytest.raises(SelfTestFailed, match="none of its 3 goldens fits"):
-            opened.self_test()
+    opening = open_package(parts.with_options(batch=7).write(tmp_path / "p.edgekit"))
+    with opening as opened, pytest.raises(SelfTestFailed, match="none of its 3 goldens fits"):
+        opened.self_test()
 
 
 @pytest.mark.usefixtures("toy")
@@ -122,9 +127,9 @@ def test_damaged_goldens_are_no_proof(parts, tmp_path: Path) -> None:
     files = dict(parts.files) | {
         f"golden/{path.name}": path.read_bytes() for path in (tmp_path / "g").iterdir()
     }
-    with open_package(replace(parts, files=files).write(tmp_path / "p.edgekit")) as opened:
-        with pytest.raises(SelfTestFailed, match="none of its 1 goldens fits"):
-            opened.self_test()
+    opening = open_package(replace(parts, files=files).write(tmp_path / "p.edgekit"))
+    with opening as opened, pytest.raises(SelfTestFailed, match="none of its 1 goldens fits"):
+        opened.self_test()
 
 
 @pytest.mark.usefixtures("toy")
@@ -145,9 +150,9 @@ def test_a_backend_that_is_not_installed_is_named(package: Path) -> None:
 @pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(("option", "message"), [("refuse", "told to refuse"), ("crash", "KeyError")])
 def test_an_engine_that_cannot_open_is_explained(parts, tmp_path: Path, option: str, message: str) -> None:
-    with open_package(parts.with_options(**{option: True}).write(tmp_path / "p.edgekit")) as opened:
-        with pytest.raises(OpenFailed, match=message):
-            opened.predict(["fine"])
+    opening = open_package(parts.with_options(**{option: True}).write(tmp_path / "p.edgekit"))
+    with opening as opened, pytest.raises(OpenFailed, match=message):
+        opened.predict(["fine"])
 
 
 @pytest.mark.usefixtures("toy")

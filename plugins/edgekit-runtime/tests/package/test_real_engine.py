@@ -12,7 +12,9 @@ from edgekit_runtime.openers import find_openers
 from edgekit_runtime.reader import open_package
 
 onnx = pytest.importorskip("onnx")
-pytestmark = pytest.mark.skipif("onnxruntime" not in find_openers(), reason="edgekit-onnxruntime is not installed")
+pytestmark = pytest.mark.skipif(
+    "onnxruntime" not in find_openers(), reason="edgekit-onnxruntime is not installed"
+)
 
 
 def graph(words) -> bytes:
@@ -61,6 +63,6 @@ def test_a_package_predicts_and_proves_itself(parts, words, tmp_path: Path) -> N
 def test_a_model_with_one_wrong_weight_is_found_out(parts, words, tmp_path: Path) -> None:
     wrong = words.copy()
     wrong[5] *= 1.01
-    with open_package(packed(parts, wrong).write(tmp_path / "p.edgekit")) as opened:
-        with pytest.raises(SelfTestFailed, match="2 of 3 goldens agree: golden 'a fine film'"):
-            opened.self_test()
+    opening = open_package(packed(parts, wrong).write(tmp_path / "p.edgekit"))
+    with opening as opened, pytest.raises(SelfTestFailed, match="2 of 3 goldens agree: golden 'a fine film'"):
+        opened.self_test()

@@ -1,0 +1,56 @@
+"""Small ONNX models built in code; weights repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.api import Target
+from edgekit.values import Hardware, Match
+
+FLOAT = TensorProto.FLOAT
+
+
+def weights(name: str, *shape: int, dtype: type = np.float32) -> onnx.TensorProto:
+    """Repeatable weights of unit variance over the first axis."""
+    value = np.random.default_rng(len(name)).normal(0.0, shape[0] ** -0.5, size=shape)
+    return numpy_helper.from_array(value.astype(dtype), name)
+
+
+def info(name: str, *shape: int | str | None, kind: int = FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def make(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    constants: Sequence[onnx.TensorProto] = (),
+    domains: Mapping[str, int] | None = None,
+) -> onnx.ModelProto:
+    graph = helper.make_graph(list(nodes), "test", list(inputs), list(outputs), list(constants))
+    opsets = [helper.make_opsetid("", 18), *(helper.make_opsetid(*pair) for pair in (domains or {}).items())]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def two_layers() -> onnx.ModelProto:
+    """A MatMul and a Gemm with a transposed weight, all shapes declared, as torch writes them."""
+    model = make(
+        [
+            helper.make_node("MatMul", ["x", "first"], ["hidden"], "layers/first"),
+            helper.make_node("Gemm", ["hidden", "second", "bias"], ["y"], "layers/second", transB=1),
+        ],
+        [info("x", "batch", 64)],
+        [info("y", "batch", 8)],
+        [weights("first", 64, 32), weights("second", 8, 32), weights("bias", 8)],
+    )
+    model.graph.value_info.extend([info("first", 64, 32), info("second", 8, 32), info("bias", 8)])
+    return model
+
+
+def target(arch: str = "", *isa: str) -> Target:
+    """A target with these CPU features; without any, the features of this machine decide."""
+    return Target(name="board", match=Match(arch=arch), hardware=Hardware(isa=isa))

@@ -1,0 +1,212 @@
+"""What can be refused before torch is imported is, with the file, the reason and what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import SourceError, UnknownName, UnsafeSource
+from edgekit.exporting.options import ExportOptions
+from edgekit.exporting.source import inspect_folder
+
+
+def refused(folder: Path, **options: object) -> SourceError | UnsafeSource:
+    with pytest.raises((SourceError, UnsafeSource)) as caught:
+        inspect_folder(folder, ExportOptions(**options))  # type: ignore[arg-type]
+    assert caught.value.hint
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def change(folder: Path, name: str = "config.json", **values: object) -> Path:
+    path = folder / name
+    table = json.loads(path.read_text(encoding="utf-8")) | values
+    path.write_text(json.dumps({key: value for key, value in table.items() if value != "gone"}), "utf-8")
+    return folder
+
+
+def test_a_good_folder_is_understood_without_torch(tiny: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path;"
+        "from edgekit.exporting.source import inspect_folder;"
+        "from edgekit.exporting.options import ExportOptions;"
+        f"found = inspect_folder(Path({str(tiny)!r}), ExportOptions());"
+        "assert found.task.name == 'text-classification', found;"
+        "assert found.labels == ('negative', 'positive'), found;"
+        "assert found.architecture == 'BertForSequenceClassification', found;"
+        "assert found.digest().startswith('sha256:');"
+        "assert not {'torch', 'transformers', 'onnx'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# --- no model at all ------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    assert "no such folder" in refused(tmp_path / "none").message
+
+
+def test_a_hub_id_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "hf download someone/a-model" in refused(Path("someone/a-model")).hint
+
+
+def test_a_file_is_no_folder(tiny: Path) -> None:
+    assert "is a file" in refused(tiny / "config.json").message
+
+
+def test_a_folder_without_config(tmp_path: Path) -> None:
+    error = refused(tmp_path)
+    assert "config.json" in error.message
+    assert "save_pretrained" in error.hint
+
+
+def test_the_parent_of_checkpoints_names_the_newest(folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "checkpoint-9")
+    assert "checkpoint-9" in refused(tmp_path).hint
+
+
+def test_an_adapter_is_told_to_be_merged(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "merge" in refused(tmp_path).hint
+
+
+def test_an_exported_model_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"kind": "model"}')
+    assert "already an edgekit model" in refused(tmp_path).hint
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00", '{"a": 1'])
+def test_a_damaged_config(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    assert "config.json" in refused(folder).message
+
+
+def test_a_config_of_something_else(folder: Path) -> None:
+    assert "model_type" in refused(change(folder, model_type="gone")).message
+
+
+# --- what it is for ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architectures", ["gone", [], None, "BertForSequenceClassification", [7]])
+def test_missing_architectures(folder: Path, architectures: object) -> None:
+    assert "architectures" in refused(change(folder, architectures=architectures)).message
+
+
+def test_several_architectures_are_ambiguous(folder: Path) -> None:
+    assert (
+        "several" in refused(change(folder, architectures=["AForSequenceClassification", "BModel"])).message
+    )
+
+
+@pytest.mark.parametrize("architecture", ["BertModel", "BertForMaskedLM", "LlamaForCausalLM", "Whatever"])
+def test_an_unsupported_task_lists_the_supported(folder: Path, architecture: str) -> None:
+    error = refused(change(folder, architectures=[architecture]))
+    assert architecture in error.message
+    assert "text-classification" in error.hint
+
+
+def test_a_task_that_does_not_fit_the_architecture(folder: Path) -> None:
+    error = refused(change(folder, architectures=["BertForMaskedLM"]), task="text-classification")
+    assert "has no head" in error.message
+
+
+def test_the_custom_task_is_not_for_folders(tiny: Path) -> None:
+    assert "edgekit.export(module" in refused(tiny, task="custom").hint
+
+
+def test_an_unknown_task_names_the_nearest(tiny: Path) -> None:
+    with pytest.raises(UnknownName):
+        inspect_folder(tiny, ExportOptions(task="text-clasification"))
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
+def test_other_kinds_of_classifiers_are_refused(folder: Path, problem: str) -> None:
+    assert problem in refused(change(folder, problem_type=problem)).message
+
+
+def test_one_label_is_a_regression(folder: Path) -> None:
+    assert "regression" in refused(change(folder, id2label={"0": "score"})).message
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], {"0": "a", "2": "b"}, {"0": "same", "1": "same"}])
+def test_labels_that_name_no_classes(folder: Path, labels: object) -> None:
+    assert "id2label" in refused(change(folder, id2label=labels)).message
+
+
+def test_without_labels_classes_are_called_as_transformers_calls_them(folder: Path) -> None:
+    change(folder, id2label="gone", num_labels=3)
+    assert inspect_folder(folder, ExportOptions()).labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+# --- safety ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_of_its_own_is_refused_without_consent(folder: Path, name: str) -> None:
+    change(folder, name, auto_map={"AutoModel": "modeling.Mine"})
+    error = refused(folder)
+    assert isinstance(error, UnsafeSource)
+    assert name in error.message
+    assert "--trust-remote-code" in error.hint
+    inspect_folder(folder, ExportOptions(trust_remote_code=True))
+
+
+def test_pickled_weights_are_refused_without_consent(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    error = refused(folder)
+    assert isinstance(error, UnsafeSource)
+    assert "pickle" in error.message
+    assert "--allow-pickle" in error.hint
+
+
+def test_a_pickle_beside_safetensors_is_not_read(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"whatever")
+    assert inspect_folder(folder, ExportOptions()).weights.files == (folder / "model.safetensors",)
+
+
+def test_quantized_weights_are_refused(folder: Path) -> None:
+    assert "quantized" in refused(change(folder, quantization_config={"bits": 4})).message
+
+
+# --- what is missing ---------------------------------------------------------------------------------------
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "model.safetensors" in refused(folder).message
+
+
+def test_weights_of_another_framework_are_named(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
+    assert "tf_model.h5" in refused(folder).message
+
+
+def test_no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    error = refused(folder)
+    assert "tokenizer.json" in error.message
+    assert "tokenizer.save_pretrained" in error.hint
+
+
+# --- the digest ------------------------------------------------------------------------------------------
+
+
+def test_the_digest_follows_what_loading_reads_and_nothing_else(folder: Path) -> None:
+    def digest() -> str:
+        return inspect_folder(folder, ExportOptions()).digest()
+
+    before = digest()
+    (folder / "optimizer.pt").write_bytes(b"state")
+    (folder / "README.md").write_text("hello")
+    (folder / "runs").mkdir()
+    assert digest() == before
+    change(folder, classifier_dropout=0.25)
+    assert digest() != before

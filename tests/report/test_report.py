@@ -1,0 +1,390 @@
+"""Reports: the same verdict in every format, safe to open, valid for the programs that read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from edgekit import report as report_room
+from edgekit.errors import PluginBroken, PluginConflict, PluginError, UnknownName, UsageError
+from edgekit.files.manifests import Manifest
+from edgekit.hooktypes import ReportFormat
+from edgekit.report import charts, render, report_formats, terminal, wording, write_report_files
+from edgekit.report.jsonfmt import read_document
+from edgekit.values import Budget, Check, Interval, LaunchRecord, Outcome, ReportTable
+from tests.report.samples import BUDGET, changed, launches, report
+from tests.report.schema import PATH, report_schema, without_descriptions
+
+EVIL = "<script>alert('x')</script> & \"kiosk\" \x07"
+FORMATS = ("terminal", "json", "html", "junit")
+
+
+def table_of(manifest: Manifest) -> ReportTable:
+    assert manifest.report is not None
+    return manifest.report
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Manifest:
+    """A report with every outcome but FAIL."""
+    return report()
+
+
+@pytest.fixture(scope="module")
+def failed() -> Manifest:
+    return report(Budget(latency_p90_ms=9, artifact_mib=30))
+
+
+# --- the registry -----------------------------------------------------------------------------------
+
+
+def csv_writer(manifest: Manifest) -> str:
+    """A format such as a plugin would bring."""
+    return "key,outcome\n" + "".join(f"{check.key},{check.outcome}\n" for check in table_of(manifest).checks)
+
+
+def broken_writer(manifest: Manifest) -> str:
+    raise ZeroDivisionError("no")
+
+
+def wordless_writer(manifest: Manifest) -> object:
+    return 5
+
+
+def bring(monkeypatch: pytest.MonkeyPatch, *formats: ReportFormat) -> None:
+    """As if `edgekit_report_formats` of a plugin had returned them."""
+    monkeypatch.setattr(report_room, "plugin_report_formats", lambda: formats)
+    monkeypatch.setitem(sys.modules, "tests_report_writers", sys.modules[__name__])
+
+
+def made(name: str = "csv", filename: str = "report.csv", writer: str = "csv_writer") -> ReportFormat:
+    return ReportFormat(name=name, filename=filename, writer=f"tests_report_writers:{writer}")
+
+
+def test_all_formats_with_a_filename_are_written_and_a_plugins_too(
+    mixed: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(monkeypatch, made())
+    written = write_report_files(tmp_path, mixed)
+    assert {path.name for path in written} == {"report.json", "report.html", "junit.xml", "report.csv"}
+    assert set(tmp_path.iterdir()) == set(written)
+    assert "artifact_mib,PASS" in (tmp_path / "report.csv").read_text()
+    assert render("csv", mixed) == csv_writer(mixed)
+
+
+@pytest.mark.parametrize(
+    "clash", [made(name="html"), made(filename="junit.xml"), made(filename="manifest.json")]
+)
+def test_a_plugin_cannot_take_a_name_or_file_of_ours(
+    clash: ReportFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(monkeypatch, clash)
+    with pytest.raises(PluginConflict):
+        report_formats()
+
+
+@pytest.mark.parametrize("filename", ["../outside.txt", "/etc/x", "a/b.txt"])
+def test_a_plugin_cannot_write_beside_the_report(
+    mixed: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filename: str
+) -> None:
+    bring(monkeypatch, made(filename=filename))
+    with pytest.raises(PluginBroken, match="wants to write"):
+        write_report_files(tmp_path, mixed)
+
+
+@pytest.mark.parametrize(
+    ("writer", "error"),
+    [("broken_writer", PluginError), ("wordless_writer", PluginBroken), ("FORMATS", PluginBroken)],
+)
+def test_a_writer_that_fails_is_named(
+    mixed: Manifest, monkeypatch: pytest.MonkeyPatch, writer: str, error: type[Exception]
+) -> None:
+    bring(monkeypatch, made(writer=writer))
+    with pytest.raises(error, match="'csv'"):
+        render("csv", mixed)
+
+
+def test_an_unknown_format_hints_at_the_nearest(mixed: Manifest) -> None:
+    with pytest.raises(UnknownName) as caught:
+        render("htm", mixed)
+    assert "html" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_manifest_of_another_kind_is_no_report(mixed: Manifest, name: str) -> None:
+    with pytest.raises(UsageError, match="not a report"):
+        render(name, dataclasses.replace(mixed, kind="model", report=None))
+
+
+# --- the same words everywhere ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_says_the_verdict_and_every_limit(mixed: Manifest, failed: Manifest, name: str) -> None:
+    for manifest in (mixed, failed):
+        text = render(name, manifest)
+        assert str(table_of(manifest).verdict) in text
+        for check in table_of(manifest).checks:
+            assert check.key in text
+            assert str(check.outcome) in text or name == "junit"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.0341, "0.0341"), (0.5, "0.5"), (9.99949, "9.999"), (17.25, "17.25"), (123.456, "123.5")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert wording.number(value) == text
+
+
+def test_large_and_negative_numbers_have_no_exponent() -> None:
+    assert wording.number(1234567.8) == "1,234,568"
+    assert wording.number(-1.4264) == "-1.426"
+    assert "e" not in wording.number(1e-5)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (None, "-"),
+        (Interval(estimate=5, low=5, high=5), "5"),
+        (Interval(estimate=17.2, low=16.8, high=18.1), "17.2 (16.8 to 18.1)"),
+        (Interval(estimate=17.2, low=16.8), "17.2 (at least 16.8)"),
+        (Interval(estimate=17.2, high=18.1), "17.2 (at most 18.1)"),
+        (Interval(estimate=17.2), "17.2 (no bound yet)"),
+    ],
+)
+def test_an_interval_says_which_bounds_it_has(found: Interval | None, text: str) -> None:
+    assert wording.interval(found) == text
+
+
+def test_the_verdict_line_can_be_quoted(mixed: Manifest, failed: Manifest) -> None:
+    line = wording.verdict_line(table_of(failed))
+    assert line.startswith("FAIL: kiosk (example, int8) on Example CPU 3000 & Sons misses its budget at 99 %")
+    assert "latency_p90_ms 10.85 against <= 9 ms" in line
+    passing = report(Budget(latency_p50_ms=12))
+    assert "keeps its budget at 99 % confidence: latency_p50_ms 10.07 <= 12 ms." in wording.verdict_line(
+        table_of(passing)
+    )
+    unlimited = report(Budget())
+    agreeing = wording.verdict_line(table_of(unlimited))
+    assert agreeing.startswith("PASS: ")
+    assert agreeing.endswith("agrees with the exported model; no limit was given.")
+    nothing = changed(unlimited, golden=None, verdict=Outcome.NOT_MEASURED)
+    assert wording.verdict_line(table_of(nothing)).endswith("was not judged; no limit was given.")
+    elsewhere = changed(mixed, machine_is_target=False, target_name="board")
+    assert "(which is not board)" in wording.verdict_line(table_of(elsewhere))
+    golden = table_of(mixed).golden
+    assert golden is not None
+    wrong = dataclasses.replace(golden, outcome=Outcome.FAIL, reason="2 of 8 differ")
+    line = wording.verdict_line(table_of(changed(mixed, verdict=Outcome.FAIL, golden=wrong)))
+    assert "does not agree with the exported model: 2 of 8 differ" in line
+
+
+def test_the_command_to_reproduce_holds_every_limit(mixed: Manifest) -> None:
+    command = wording.reproduce(mixed)
+    assert command.startswith("edgekit validate ../kiosk --budget latency_p50_ms=12 ")
+    assert command.endswith("--budget energy_mj=50 --confidence 0.99 --threads 1")
+    assert wording.reproduce(report(Budget())).endswith("--no-budget")
+
+
+# --- terminal -----------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_pipe_gets_plain_ascii_lines_one_for_each_limit(mixed: Manifest) -> None:
+    text = render("terminal", mixed)
+    assert text.isascii() and "\x1b" not in text
+    assert sum(line.startswith("latency_p90_ms ") for line in text.splitlines()) == 1
+    assert text.splitlines()[-1] == wording.verdict_line(table_of(mixed))
+
+
+def test_a_terminal_gets_colours_and_the_same_verdict(
+    mixed: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    text = render("terminal", mixed)
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert text != bare
+    assert "would prove PASS" in bare.replace("\n", " ")
+    assert all(len(line) <= 80 for line in bare.splitlines())
+
+
+def test_without_limits_the_figures_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = report(Budget())
+    assert "latency p90  " in terminal.plain(table_of(manifest))
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert "cold start" in render("terminal", manifest)
+
+
+# --- JSON ---------------------------------------------------------------------------------------------
+
+
+def test_json_reads_back_as_it_was_written(mixed: Manifest, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(render("json", mixed), encoding="utf-8")
+    document = read_document(path)
+    assert document.report == mixed.report
+    assert (document.verdict, document.line) == (
+        table_of(mixed).verdict,
+        wording.verdict_line(table_of(mixed)),
+    )
+
+
+def test_the_published_schema_is_that_of_the_values() -> None:
+    published = json.loads(PATH.read_text("utf-8"))
+    same = without_descriptions(published) == without_descriptions(report_schema())
+    assert same, "write it anew with `python -m tests.report.schema`, and count REPORT_SCHEMA up if needed"
+
+
+# --- JUnit --------------------------------------------------------------------------------------------
+
+
+def test_junit_tells_failed_undecided_and_unmeasured_apart(mixed: Manifest, failed: Manifest) -> None:
+    for manifest in (mixed, failed):
+        suite = ElementTree.fromstring(render("junit", manifest))[0]
+        cases = suite.findall("testcase")
+        outcomes = [check.outcome for check in table_of(manifest).checks] + [Outcome.PASS]
+        tags = {Outcome.FAIL: "failure", Outcome.INCONCLUSIVE: "error", Outcome.NOT_MEASURED: "skipped"}
+        for case, outcome in zip(cases, outcomes, strict=True):
+            found = {child.tag for child in case}
+            assert found == {tags.get(outcome, "system-out")}
+        assert suite.get("tests") == str(len(cases))
+        assert suite.get("failures") == str(outcomes.count(Outcome.FAIL))
+        assert suite.get("errors") == str(outcomes.count(Outcome.INCONCLUSIVE))
+        assert suite.get("skipped") == str(outcomes.count(Outcome.NOT_MEASURED))
+
+
+def test_junit_holds_no_character_that_xml_forbids() -> None:
+    evil = changed(report(Budget(artifact_mib=1)), artifact_name=EVIL)
+    check = dataclasses.replace(table_of(evil).checks[0], reason="a\x00b\ud800c")
+    ElementTree.fromstring(render("junit", changed(evil, checks=(check,))).encode("utf-8"))
+
+
+# --- HTML ---------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Tags with their attributes; complains about tags that are not closed."""
+
+    VOID = ("meta", "link", "img", "br", "line", "rect", "circle", "path")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_asks_nothing_of_the_network(mixed: Manifest) -> None:
+    text = render("html", mixed)
+    page = Page(text)
+    assert page.open == []
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base"}
+    assert not any(key in attributes for _, attributes in page.tags for key in ("src", "href", "onload"))
+    assert "url(" not in text and "@import" not in text and "://" not in text
+    assert text.index("INCONCLUSIVE") < text.index("latency_p50_ms")
+    assert "prefers-color-scheme: dark" in text and "@media print" in text
+
+
+def test_what_a_report_names_can_never_become_markup(mixed: Manifest) -> None:
+    check = dataclasses.replace(table_of(mixed).checks[0], key=EVIL, reason=EVIL, unit=EVIL)
+    machine = dataclasses.replace(table_of(mixed).machine, cpu=EVIL)
+    evil = changed(mixed, artifact_name=EVIL, checks=(check,), notes=(EVIL,), machine=machine)
+    text = render("html", evil)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert Page(text).open == []
+
+
+def test_a_long_measurement_stays_one_small_page() -> None:
+    manifest = report(BUDGET, launches(count=600, runs=50))
+    assert len(render("html", manifest).encode("utf-8")) < 1_500_000
+
+
+def test_disturbed_runs_are_drawn_apart(mixed: Manifest) -> None:
+    drawing = charts.launches_svg(table_of(mixed).launches, ())
+    marked = sum(sum(record.disturbed) for record in table_of(mixed).launches)
+    crosses = re.search(r'class="disturbed" d="([^"]*)"', drawing)
+    assert crosses is not None
+    assert crosses.group(1).count("l4 4") == marked > 0
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        Interval(estimate=10.0),
+        Interval(estimate=10.0, low=9.0),
+        Interval(estimate=10.0, high=11.0),
+        Interval(estimate=10.0, low=10.0, high=10.0),
+        Interval(estimate=0.0, low=0.0, high=0.0),
+        Interval(estimate=-1.0, low=-2.0, high=3.0),
+    ],
+)
+@pytest.mark.parametrize("limit", [0.0, 10.0, 1e9])
+@pytest.mark.parametrize("key", ["latency_p90_ms", "throughput_min"])
+def test_every_interval_can_be_drawn(observed: Interval, limit: float, key: str) -> None:
+    check = Check(key=key, limit=limit, unit="ms", outcome=Outcome.PASS, observed=observed)
+    ElementTree.fromstring(charts.interval_svg(check))
+    assert charts.interval_svg(check).count('class="endless"') == [observed.low, observed.high].count(None)
+
+
+def test_nothing_is_drawn_of_what_was_not_measured() -> None:
+    check = Check(key="energy_mj", limit=1.0, unit="mJ", outcome=Outcome.NOT_MEASURED)
+    assert charts.interval_svg(check) == ""
+    assert charts.launches_svg((), ()) == ""
+
+
+@pytest.mark.parametrize("values", [(5.0,), (5.0, 5.0), (0.001, 900.0)])
+def test_any_latencies_can_be_drawn(values: tuple[float, ...]) -> None:
+    (like,) = launches(count=1, runs=len(values))
+    record: LaunchRecord = dataclasses.replace(
+        like, latency_ms=values, disturbed=(False,) * len(values), wait_ms=(), cpu_ms=()
+    )
+    ElementTree.fromstring(charts.launches_svg([record], ()))
+
+
+def test_a_report_of_nothing_but_a_verdict_is_still_a_page() -> None:
+    bare = changed(
+        report(Budget()),
+        launches=(),
+        golden=None,
+        accuracy=None,
+        placement=None,
+        notes=(),
+        method=(),
+        checks=(),
+        latency_p50_ms=None,
+        latency_p90_ms=None,
+        latency_p99_ms=None,
+        cold_start_ms=None,
+        peak_memory_mib=None,
+        verdict=Outcome.NOT_MEASURED,
+    )
+    for name in FORMATS:
+        assert "NOT_MEASURED" in render(name, bare)
