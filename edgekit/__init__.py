@@ -5,8 +5,8 @@ The four stages, each from frozen values to one new directory:
     import edgekit
 
     model = edgekit.export("./my-model", "build/model")
-    artifact = edgekit.compile("build/model", "build/kiosk", target="./kiosk.toml", calibration="train.jsonl")
-    report = edgekit.validate("build/kiosk", data="test.jsonl")
+    artifact = edgekit.compile("build/model", "build/kiosk", edgekit.CompileOptions(target="./kiosk.toml"))
+    report = edgekit.validate("build/kiosk", options=edgekit.ValidateOptions(data="test.jsonl"))
     package = edgekit.package("build/kiosk", "my-model.edgekit")
 
 Importing this module imports no engine, no torch and no numpy; a stage imports what it needs when
@@ -18,18 +18,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgekit.exporting.options import ExportOptions
+    from edgekit.stages.compile import CompileOptions
     from edgekit.stages.compile import compile_model as compile
     from edgekit.stages.export import export
-    from edgekit.stages.package import package
-    from edgekit.stages.validate import validate
+    from edgekit.stages.package import PackageOptions, package
+    from edgekit.stages.validate import ValidateOptions, validate
 
-__all__ = ["__version__", "compile", "export", "package", "validate"]
+__all__ = [
+    "CompileOptions",
+    "ExportOptions",
+    "PackageOptions",
+    "ValidateOptions",
+    "__version__",
+    "compile",
+    "export",
+    "package",
+    "validate",
+]
 
 _HOMES = {
     "export": ("edgekit.stages.export", "export"),
+    "ExportOptions": ("edgekit.exporting.options", "ExportOptions"),
     "compile": ("edgekit.stages.compile", "compile_model"),
+    "CompileOptions": ("edgekit.stages.compile", "CompileOptions"),
     "validate": ("edgekit.stages.validate", "validate"),
+    "ValidateOptions": ("edgekit.stages.validate", "ValidateOptions"),
     "package": ("edgekit.stages.package", "package"),
+    "PackageOptions": ("edgekit.stages.package", "PackageOptions"),
 }
 
 

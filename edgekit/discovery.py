@@ -109,7 +109,8 @@ def reference_backend() -> str:
 
 def plugin_target_dirs() -> tuple[Path, ...]:
     """Directories of target files that plugins bring."""
-    return tuple(Path(directory) for found in _broadcast("edgekit_target_dirs") for directory in found)
+    found = _broadcast("edgekit_target_dirs")
+    return tuple(path for paths in found for path in paths if isinstance(path, Path))
 
 
 def plugin_tasks() -> tuple[TaskSpec, ...]:

@@ -16,8 +16,14 @@ from edgekit.testing import BackendContract
 from tests.testing.sabotage import COMPLETE, Sabotage, conformance_file, write_plugin
 from tests.testing.sabotages import CHATTERBOX, GOOD, SABOTAGES
 
-#: Whole processes of their own, which a second each adds up: run for good backends, and where named.
-COSTLY = ("test_importing_the_plugin", "test_session_half_needs_no_edgekit", "test_the_host_finds_no_fault")
+#: Processes of their own or many runs: for good backends, and where a sabotage names them.
+COSTLY = (
+    "test_importing_the_plugin",
+    "test_session_half_needs_no_edgekit",
+    "test_the_host_finds_no_fault",
+    "test_lower_precision_stays_near",
+    *(f"test_right_numbers[{name}]" for name in ("several-inputs", "gather", "large-constant", "odd-names")),
+)
 #: Two halves of the work, for two cores.
 BATCHES = ((GOOD, *SABOTAGES[0::2]), (CHATTERBOX, *SABOTAGES[1::2]))
 
@@ -38,8 +44,9 @@ Outcomes = Mapping[str, Mapping[str, str]]
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """Backend -> test -> "passed", "skipped" or what it failed with."""
+    directories = [tmp_path_factory.mktemp("judged") for _ in BATCHES]
     with ThreadPoolExecutor(len(BATCHES)) as pool:
-        runs = pool.map(lambda batch: run_kit(tmp_path_factory.mktemp("judged"), batch), BATCHES)
+        runs = pool.map(run_kit, directories, BATCHES)
         return {backend: tests for run in runs for backend, tests in run.items()}
 
 

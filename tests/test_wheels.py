@@ -94,14 +94,7 @@ def test_the_main_job_runs_from_wheels_alone(
     choice = ("--backend", "onnxruntime", "--precision", "int8", "--target", "this-machine")
     done = run("compile", exported, *choice, "-o", artifact, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    limits = (
-        "--budget",
-        "artifact_mib=100",
-        "--budget",
-        "latency_p50_ms=10000",
-        "--budget",
-        "accuracy_drop=30",
-    )
+    limits = ("--budget", "artifact_mib=100", "--budget", "accuracy_drop=30")
     done = run("validate", artifact, "--data", few_rows, *limits, cwd=tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     assert run("package", artifact, "-o", package, cwd=tmp_path).returncode == 0

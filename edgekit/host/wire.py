@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from edgekit.devices.base import WorkerPipe
 from edgekit_runtime.errors import ProtocolError
-from edgekit_runtime.frames import Header, read_frame
+from edgekit_runtime.frames import Header, read_frame, write_all
 
 _TAIL_BYTES = 32 * 1024
 _JOIN_SECONDS = 2.0
@@ -108,7 +108,7 @@ class Wire:
         while (pieces := self._outbox.get()) is not None:
             try:
                 for piece in pieces:
-                    _write_all(self._pipe.stdin, piece)
+                    write_all(self._pipe.stdin, piece)
                 self._pipe.stdin.flush()
             except (OSError, ValueError):
                 return  # the worker is gone: its reader says how
@@ -153,14 +153,6 @@ class _Noticed:
         piece = self._stream.read(size)
         self._notice()
         return piece
-
-
-def _write_all(stream: BinaryIO, data: bytes) -> None:
-    """Unbuffered streams may take a part only."""
-    view = memoryview(data)
-    while view:
-        written = stream.write(view)
-        view = view[written:]
 
 
 def _tells(line: str) -> bool:

@@ -362,7 +362,7 @@ class Bench:
         self._call(f"{_INSIDE}:move_to", {"directory": str(self.house.here)})
 
     def _job(self, function: str, params: Mapping[str, JsonValue]) -> Reply:
-        return self._call(f"{_JOBS}:{function}", {"backend": self._setting.backend, **params})
+        return self._call(f"{_JOBS}:{function}", {"backend": self.spec.name, **params})
 
     def _call(self, function: str, params: Mapping[str, JsonValue], body: bytes = b"") -> Reply:
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.errors import CompileFailed, ContractViolation, ModelFileError, ModelNotSupported, WorkerError
 from edgekit.testing.base import Contract, needs_capability, needs_precision, promise
-from edgekit.testing.bench import SAMPLE, Bench, Built
+from edgekit.testing.bench import PLAINEST, SAMPLE, Bench, Built
 from edgekit.testing.models import case
 from edgekit.testing.troubles import in_words
 from edgekit_runtime.errors import OpenFailed
@@ -131,6 +131,7 @@ def _spoil(path: Path, damage: str) -> None:
 
 
 def _samples(bench: Bench) -> Iterator[Built]:
-    """The sample compiled at each precision that is claimed."""
+    """The plainest model, which was the worker's first, and the sample at each precision that is claimed."""
+    yield bench.artifact(case(PLAINEST))
     for precision in bench.spec.precisions:
         yield bench.artifact(case(SAMPLE), precision)

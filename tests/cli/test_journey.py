@@ -9,15 +9,9 @@ import pytest
 
 from tests.conftest import Edgekit
 
-#: Limits that any machine keeps, so that the verdict hangs on the code and not on the day's noise.
-GENEROUS = (
-    "--budget",
-    "artifact_mib=200",
-    "--budget",
-    "latency_p50_ms=10000",
-    "--budget",
-    "accuracy_drop=20",
-)
+#: Limits that any machine keeps. None is on latency: what other work does to a test must not decide it.
+GENEROUS = ("--budget", "artifact_mib=200", "--budget", "accuracy_drop=20")
+LATENCY = ("--budget", "latency_p50_ms=10000", "--max-seconds", 60)
 BACKENDS = ("onnxruntime", "openvino")
 
 

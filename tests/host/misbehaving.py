@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -142,6 +143,22 @@ def print_much(call: Call) -> Reply:
     libc.fflush(None)
     subprocess.run([sys.executable, "-c", "print('a line from a child')"], check=True)
     return Reply("the real answer")
+
+
+@worker_function
+def fork(call: Call) -> Reply:
+    """A library with worker processes of its own, which print and end as such do."""
+    context = multiprocessing.get_context(call.params.text("method"))
+    with context.Pool(2) as pool:
+        answer = pool.map(_square_aloud, range(6))
+        pool.close()
+        pool.join()
+    return Reply(answer)
+
+
+def _square_aloud(number: int) -> int:
+    print("squaring", number)
+    return number * number
 
 
 @worker_function

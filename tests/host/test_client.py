@@ -239,6 +239,15 @@ def test_prints_from_anywhere_cannot_reach_the_protocol() -> None:
         assert eventually(lambda: all(line in worker.stderr_tail for line in expected))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork there")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_library_may_have_processes_of_its_own(method: str) -> None:
+    with client() as worker:
+        answer = worker.call(f"{BAD}:fork", {"method": method}, timeout=PATIENCE).value
+        assert answer == [0, 1, 4, 9, 16, 25]
+        assert worker.call(f"{BAD}:echo", timeout=PATIENCE).value == {}
+
+
 def test_stdin_is_empty_for_plugins() -> None:
     with client() as worker:
         found = worker.call(f"{BAD}:read_stdin", timeout=PATIENCE).value

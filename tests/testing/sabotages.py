@@ -23,7 +23,7 @@ class Compiler(complete.Compiler):
         compiler="""
 class Compiler(complete.Compiler):
     def compile(self, request, progress):
-        (Path.home() / ".engine-cache").write_bytes(os.urandom(8))
+        (Path.home() / ".engine-cache").write_bytes(b"for next time")
         return super().compile(request, progress)
 """,
         caught_by=("test_compile_writes_only_in_its_directory",),
@@ -289,7 +289,7 @@ FACTOR = np.float32(1.01)
 class Session(complete.Session):
     def run(self, feeds):
         got = super().run(feeds)
-        return {name: self.rough(value) if value.dtype == np.float32 else value for name, value in got.items()}
+        return {name: self.rough(value) if value.dtype.kind == "f" else value for name, value in got.items()}
 
     def rough(self, value):
         mantissa, exponent = np.frexp(value)
@@ -594,7 +594,8 @@ class Compiler(complete.Compiler):
         compiler="""
 class Compiler(complete.Compiler):
     def compile(self, request, progress):
-        if any(node.op_type == "Conv" for node in onnx.load(request.model, load_external_data=False).graph.node):
+        graph = onnx.load(request.model, load_external_data=False).graph
+        if "Conv" in {node.op_type for node in graph.node}:
             os.abort()
         return super().compile(request, progress)
 """,

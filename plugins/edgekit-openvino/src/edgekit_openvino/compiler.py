@@ -28,8 +28,10 @@ from edgekit_openvino.names import kept_nodes, load_graph, nodes, operator_count
 from edgekit_openvino.session import MODEL_FILE, WEIGHTS_FILE, describe, open_session, signature_mismatch
 
 _DEFAULT_ROWS = 300
+#: How conversion reports name operators; the second wording is that of OpenVINO 2026.0.
 _BLAMED = (
     (r"No conversion rule found for operations: (.+)", "OpenVINO has no conversion for it"),
+    (r"does not support the following ONNX operations: (.+)", "OpenVINO has no conversion for it"),
     (r"Conversion is failed for: (.+)", "OpenVINO could not convert it as it stands in this graph"),
 )
 
@@ -124,7 +126,7 @@ def _quantized(
 ) -> tuple[ov.Model, tuple[str, ...]]:
     try:
         from edgekit_openvino import quantize
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # the latter when nncf is too new for this openvino
         raise BackendUnavailable(
             f"int8 needs nncf, which cannot be imported: {error}",
             hint="pip install 'edgekit-openvino[compile]'",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 
 from edgekit_openvino.engine import DEVICE, ov
@@ -18,6 +19,8 @@ _FLOATS = {"f32": "fp32", "f64": "fp32", "f16": "fp16", "bf16": "bf16"}
 _SMALL_INTEGERS = ("i8", "u8")
 #: Not work: what enters, leaves, or was computed when the model was compiled.
 _NO_WORK = ("Input", "Output", "Const")
+#: What int8 is about. None of these ever works on flags.
+_PRODUCTS = ("FullyConnected", "MatMul", "Convolution", "Deconvolution")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +98,14 @@ def read_execution(compiled: ov.CompiledModel, model: ov.Model, feeds: Mapping[i
     )
 
 
-def low_precision_nodes(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> int:
-    """How many nodes of the graph that will be executed are in `precision`."""
+def executes(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> bool:
+    """Whether the graph that will be executed holds `precision`: for int8, a product or convolution in it.
+
+    Part of every cold start, so it stops at the first one.
+    """
     graph = _Graph(compiled, model)
-    return sum(graph.precision(node) == precision for node in graph.working())
+    nodes = (node for node in graph.working() if precision != "int8" or _text(node, "layerType") in _PRODUCTS)
+    return any(graph.precision(node) == precision for node in nodes)
 
 
 class _Graph:
@@ -106,15 +113,23 @@ class _Graph:
 
     def __init__(self, compiled: ov.CompiledModel, model: ov.Model) -> None:
         self._nodes = compiled.get_runtime_model().get_ordered_ops()
-        self._quantized = any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
-        self._real = {
+        self._model = model
+
+    @cached_property
+    def _quantized(self) -> bool:
+        return any(node.get_type_name() == "FakeQuantize" for node in self._model.get_ops())
+
+    @cached_property
+    def _real(self) -> dict[str, bool]:
+        """Whether the nodes of the original graph give floats, by name."""
+        return {
             node.get_friendly_name(): any(output.get_element_type().is_real() for output in node.outputs())
-            for node in model.get_ops()
+            for node in self._model.get_ops()
         }
 
-    def working(self) -> list[ov.Node]:
+    def working(self) -> Iterator[ov.Node]:
         """Nodes that do work, in order of execution."""
-        return [node for node in self._nodes if _text(node, "layerType") not in _NO_WORK]
+        return (node for node in self._nodes if _text(node, "layerType") not in _NO_WORK)
 
     def precision(self, node: ov.Node) -> str:
         """The precision a node computes in. One that only moves whole numbers or flags counts as fp32."""
@@ -129,6 +144,8 @@ class _Graph:
         Told by the node's own name in the original graph, else by the names of what was fused into
         it; a node that OpenVINO put in by itself has neither and goes by what feeds it.
         """
+        if _text(node, "layerType") in _PRODUCTS:
+            return False
         own = self._real.get(node.get_friendly_name())
         if own is not None:
             return not own

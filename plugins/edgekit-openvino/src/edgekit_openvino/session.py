@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from edgekit_openvino.engine import HINTS, compile_for, missing_capability, ov, version
-from edgekit_openvino.execution import Execution, low_precision_nodes, read_execution
+from edgekit_openvino.execution import Execution, executes, read_execution
 from edgekit_runtime.codec import signature_from_json, to_json
 from edgekit_runtime.errors import OpenFailed, ProtocolError, RunFailed, SessionClosed
 from edgekit_runtime.session import Array, Feeds
@@ -202,7 +202,7 @@ def _fits(shape: ov.PartialShape, spec: TensorSpec) -> bool:
 
 def _check_executed(compiled: ov.CompiledModel, model: ov.Model, path: Path, precision: str) -> None:
     """A lower precision must be in the graph that will be executed, not only in the wish."""
-    if precision != "fp32" and not low_precision_nodes(compiled, model, precision):
+    if precision != "fp32" and not executes(compiled, model, precision):
         raise OpenFailed(
             f"OpenVINO executes no node of {path} in {precision} on this CPU",
             hint="choose another precision for this machine",

@@ -29,11 +29,16 @@ Header: TypeAlias = Mapping[str, JsonValue]
 
 def write_frame(stream: BinaryIO, header: Header, body: bytes = b"") -> None:
     """Write one frame and flush. The stream must be owned by the caller while this runs."""
-    line = encode_header(header, len(body))
-    stream.write(line)
-    if body:
-        stream.write(body)
+    write_all(stream, encode_header(header, len(body)))
+    write_all(stream, body)
     stream.flush()
+
+
+def write_all(stream: BinaryIO, data: bytes) -> None:
+    """Write every byte, also to an unbuffered stream, which may take a part only."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]
 
 
 def encode_header(header: Header, size: int) -> bytes:

@@ -21,7 +21,7 @@ from typing import BinaryIO
 from edgekit_runtime.calls import Call, Cancelled, Reply, WorkerState, caused_by_memory, find_function
 from edgekit_runtime.codec import Table
 from edgekit_runtime.errors import EdgekitError, ProtocolError
-from edgekit_runtime.frames import PROTOCOL, Header, JsonValue, encode_header, read_frame
+from edgekit_runtime.frames import PROTOCOL, Header, JsonValue, encode_header, read_frame, write_all
 
 BEAT_SECONDS = 1.0
 #: While a timed loop runs, it beats itself between runs; the thread is only the second line.
@@ -83,10 +83,8 @@ class Loop:
         """Write one frame whole, whichever thread it comes from."""
         line = encode_header(header, len(body))
         with self._lock:
-            self._outgoing.write(line)
-            if body:
-                self._outgoing.write(body)
-            self._outgoing.flush()
+            write_all(self._outgoing, line)
+            write_all(self._outgoing, body)
             self._last_beat = time.monotonic()
 
     # --- calls ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import io
 import os
 import signal
 import sys
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from edgekit_runtime import __version__, supervisor
 
@@ -52,7 +52,8 @@ def take_pipes() -> tuple[BinaryIO, BinaryIO]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    return os.fdopen(incoming, "rb"), os.fdopen(outgoing, "wb")
+    # Unbuffered on the way out: a process that a plugin forks must not inherit half a frame.
+    return os.fdopen(incoming, "rb"), cast(BinaryIO, os.fdopen(outgoing, "wb", buffering=0))
 
 
 def limit_memory(mib: str) -> str:
