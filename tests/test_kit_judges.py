@@ -14,7 +14,7 @@ import pytest
 
 from edgekit.testing import BackendContract
 from tests.testing.sabotage import COMPLETE, Sabotage, conformance_file, write_plugin
-from tests.testing.sabotages import CHATTERBOX, GOOD, SABOTAGES
+from tests.testing.sabotages import CHATTERBOX, GOOD, MODEST, SABOTAGES
 
 #: Processes of their own or many runs: for good backends, and where a sabotage names them.
 COSTLY = (
@@ -25,7 +25,7 @@ COSTLY = (
     *(f"test_right_numbers[{name}]" for name in ("several-inputs", "gather", "large-constant", "odd-names")),
 )
 #: Two halves of the work, for two cores.
-BATCHES = ((GOOD, *SABOTAGES[0::2]), (CHATTERBOX, *SABOTAGES[1::2]))
+BATCHES = ((GOOD, *SABOTAGES[0::2]), (CHATTERBOX, MODEST, *SABOTAGES[1::2]))
 
 #: Leaves the costly tests to those that name them.
 CONFTEST = """
@@ -53,7 +53,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
 def run_kit(directory: Path, sabotages: Sequence[Sabotage]) -> dict[str, dict[str, str]]:
     folders = [COMPLETE, *(write_plugin(directory / "site", sabotage) for sabotage in sabotages)]
     chosen = {sabotage.class_name: (*sabotage.caught_by, *sabotage.knock_ons) for sabotage in sabotages}
-    chosen |= {sabotage.class_name: ("test",) for sabotage in (GOOD, CHATTERBOX)}
+    chosen |= {sabotage.class_name: ("test",) for sabotage in (GOOD, CHATTERBOX, MODEST)}
     (directory / "conftest.py").write_text(CONFTEST.format(costly=COSTLY, chosen=chosen))
     (directory / "test_sabotaged.py").write_text(conformance_file(sabotages))
     (directory / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
@@ -100,6 +100,19 @@ def test_a_good_backend_passes_everything(outcomes: Outcomes, backend: Sabotage)
     skipped = {name for name, what in tests.items() if what == "skipped"}
     unclaimed = {name for name in tests if "fp16" in name or "bf16" in name}
     assert skipped == unclaimed | {"test_other_sizes_are_right_or_refused"}
+
+
+def test_a_modest_backend_is_not_asked_for_more_than_it_claims(outcomes: Outcomes) -> None:
+    tests = outcomes[MODEST.name]
+    assert failures(tests) == {}
+    claimed = {name for name, what in tests.items() if what == "passed"}
+    assert {"test_right_numbers[conv]", "test_other_sizes_are_right_or_refused"} <= claimed
+    refused = {
+        "test_right_numbers[attention]",
+        "test_dynamic_batch[1]",
+        "test_placement_counts_executed_nodes",
+    }
+    assert not refused & claimed
 
 
 def test_every_promise_has_a_saboteur() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,6 +30,8 @@ def print_error(error: EdgekitError, *, as_json: bool) -> None:
         }
         print(json.dumps({"error": body}, indent=2, ensure_ascii=False))
         return
+    if logging.getLogger("edgekit").isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
     print(f"error[{error.code}]: {error.message}", file=sys.stderr)
     if error.hint:
         print(f"  hint: {error.hint}", file=sys.stderr)

@@ -1,7 +1,8 @@
-"""A torch model to ONNX, proven to be the same model. The only room that imports torch, and only when called.
+"""Torch to ONNX, proven to be the same model. The only room that imports torch, and only when called.
 
-    source.py folder.py module.py weights.py loading.py   the source, checked before torch is imported
-    onnx.py clean.py attention.py quiet.py                tracing, and a clean graph
-    processor.py texts.py                                 the processor that travels along
-    subject.py checks.py reference.py                     the original beside the exported graph
+    source, weights      what a folder says of itself, checked before torch is imported
+    loading, processor   the model, its tokenizer, and the processor that travels
+    folder, module       either kind of source as a `Subject`: how to trace it, what to compare it on
+    attention, onnx, clean, embedding    the trace, the graph, the file
+    checks, reference    the file against the original
 """

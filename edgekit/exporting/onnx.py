@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.errors import ExportFailed
 from edgekit.exporting.clean import clean
+from edgekit.exporting.embedding import write_embedded
 from edgekit.exporting.quiet import quiet_libraries
 from edgekit.exporting.subject import Facts, Subject
 from edgekit_runtime.values import DTYPES, Signature, TensorSpec
@@ -83,7 +84,10 @@ def save(model: ir.Model, directory: Path, notes: Mapping[str, str]) -> Path:
     path = directory / MODEL_FILE
     weights = model.graph.initializers.values()
     size = sum(value.const_value.nbytes for value in weights if value.const_value is not None)
-    ir.save(model, path, external_data=DATA_FILE if size > EXTERNAL_OVER_BYTES else None)
+    if size > EXTERNAL_OVER_BYTES:
+        ir.save(model, path, external_data=DATA_FILE)
+    else:
+        write_embedded(model, path)
     return path
 
 

@@ -19,6 +19,7 @@ from edgekit.errors import OutputBusy, OutputError
 from edgekit.files.manifests import MANIFEST_NAME, manifest_kind
 
 TEMPORARY_PREFIX = ".edgekit-"
+_NOTHING_FREE = 64 * 1024
 
 
 @contextmanager
@@ -40,6 +41,11 @@ def new_directory(output: Path, kind: str) -> Iterator[Path]:
                 yield work
                 _flush(work)
                 _swap(work, output)
+            except OSError as problem:
+                if problem.errno is None and shutil.disk_usage(work).free < _NOTHING_FREE:
+                    # Some writers only say that they could not write.
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from problem
+                raise
             finally:
                 shutil.rmtree(work, ignore_errors=True)
 
@@ -85,9 +91,11 @@ def _lock(output: Path) -> Iterator[None]:
             raise OutputBusy(
                 f"{output}: another edgekit run is writing it", hint="wait, or choose another --output"
             )
-        yield
-        with suppress(OSError):
-            path.unlink()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
     finally:
         os.close(descriptor)
 

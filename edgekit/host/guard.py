@@ -6,6 +6,7 @@ bug it is. Runs in the worker, next to the plugin.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import stat
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 #: The name of the directory that a plugin is to write in; its parent is private and holds nothing else.
 WORK = "work"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def guarded_probe(who: str, compiler: Compiler) -> Probe:
@@ -90,6 +92,10 @@ def plugin_wall(who: str, call: str, error: type[EdgekitError], doing: str) -> I
     except Exception as cause:  # the call wall: a plugin may raise anything
         if caused_by_memory(cause):
             raise
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            raise OutputError(
+                f"{doing}: {cause.strerror}", hint="free some space, or choose an --output on another disk"
+            ) from cause
         raise error(f"{doing}: {_named(cause)}", hint="run with -vv to see where it was raised") from cause
 
 

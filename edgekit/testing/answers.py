@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ class GivesRightAnswers(Contract):
         """Each model of the kit that `check` takes gives the reference's answers."""
         model = case(name)
         bench.must_take(model)
-        self._answers_well(bench, model, bench.plain, seeds=(1, 2, 3))
+        self._answers_well(bench, model, bench.plain, (1, 2, 3))
 
     @pytest.mark.parametrize("name", QUANTIZABLE)
     @pytest.mark.parametrize("precision", LOWER)
@@ -39,7 +41,7 @@ class GivesRightAnswers(Contract):
         model = case(name)
         bench.must_take(model)
         bench.artifact_if_given(model, precision)
-        self._answers_well(bench, model, precision, seeds=tuple(range(1, 9)))
+        self._answers_well(bench, model, precision, tuple(range(1, 9)))
 
     @pytest.mark.parametrize("precision", LOWER)
     def test_lower_precision_is_executed(self, bench: Bench, precision: str) -> None:
@@ -68,7 +70,7 @@ class GivesRightAnswers(Contract):
         """One artifact serves every batch size."""
         needs_capability(bench, "dynamic-shapes")
         for name in ("matmul", "conv"):
-            self._answers_well(bench, case(name), bench.plain, seeds=(4,), batch=batch)
+            self._answers_well(bench, case(name), bench.plain, (4,), {"batch": batch})
 
     @pytest.mark.parametrize("sequence", [1, 3, 17])
     def test_dynamic_sequence(self, bench: Bench, sequence: int) -> None:
@@ -76,15 +78,15 @@ class GivesRightAnswers(Contract):
         needs_capability(bench, "dynamic-shapes")
         model = case("attention")
         bench.must_take(model)
-        self._answers_well(bench, model, bench.plain, seeds=(5,), sequence=sequence)
-        self._answers_well(bench, model, bench.plain, seeds=(6,), sequence=sequence, batch=3)
+        self._answers_well(bench, model, bench.plain, (5,), {"sequence": sequence})
+        self._answers_well(bench, model, bench.plain, (6,), {"sequence": sequence, "batch": 3})
 
     def test_other_sizes_are_right_or_refused(self, bench: Bench) -> None:
         """Without dynamic shapes another batch size raises InputError; it is never answered wrongly."""
         if "dynamic-shapes" in bench.spec.capabilities:
             pytest.skip("covered by test_dynamic_batch: dynamic-shapes is claimed")
         model = case("matmul")
-        feeds = model.feeds(7, batch=3)
+        feeds = model.feeds(7, {"batch": 3})
         with bench.session(bench.artifact(model)) as session:
             try:
                 got = session.run(feeds)
@@ -107,9 +109,14 @@ class GivesRightAnswers(Contract):
                     )
 
     def _answers_well(
-        self, bench: Bench, model: ModelCase, precision: str, seeds: tuple[int, ...], **sizes: int
+        self,
+        bench: Bench,
+        model: ModelCase,
+        precision: str,
+        seeds: Sequence[int],
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
-        rows = [model.feeds(seed, **sizes) for seed in seeds]
+        rows = [model.feeds(seed, sizes) for seed in seeds]
         with bench.session(bench.artifact(model, precision)) as session:
             answers = bench.outputs(session, rows)
         for row, got in zip(rows, answers, strict=True):

@@ -90,9 +90,9 @@ GATHER_OUT = (tensor("pooled", "batch", 16), tensor("best", "batch", dtype="int6
 def _gather() -> Any:
     graph = Graph(seed=5)
     table = graph.weight("embedding", 50, 16, fan_in=1)
-    graph.node("Gather", [table, "ids"], "embedded", axis=0)
-    graph.node("ReduceMean", ["embedded"], "pooled", axes=[1], keepdims=0)
-    graph.node("ArgMax", ["pooled"], "best", axis=1, keepdims=0)
+    graph.node("Gather", [table, "ids"], "embedded", {"axis": 0})
+    graph.node("ReduceMean", ["embedded"], "pooled", {"axes": [1], "keepdims": 0})
+    graph.node("ArgMax", ["pooled"], "best", {"axis": 1, "keepdims": 0})
     return graph.finish(GATHER_IN, GATHER_OUT)
 
 
@@ -105,14 +105,14 @@ CONV_OUT = (tensor("logits", "batch", 8),)
 def _conv() -> Any:
     graph = Graph(seed=6)
     first = graph.weight("first.weight", 16, 3, 3, 3, fan_in=27)
-    graph.node("Conv", ["image", first, graph.bias("first.bias", 16)], "first", pads=[1, 1, 1, 1])
+    graph.node("Conv", ["image", first, graph.bias("first.bias", 16)], "first", {"pads": [1, 1, 1, 1]})
     graph.node("Relu", ["first"], "first.relu")
-    graph.node("MaxPool", ["first.relu"], "pooled", kernel_shape=[2, 2], strides=[2, 2])
+    graph.node("MaxPool", ["first.relu"], "pooled", {"kernel_shape": [2, 2], "strides": [2, 2]})
     second = graph.weight("second.weight", 16, 16, 3, 3, fan_in=144)
-    graph.node("Conv", ["pooled", second, graph.bias("second.bias", 16)], "second", pads=[1, 1, 1, 1])
+    graph.node("Conv", ["pooled", second, graph.bias("second.bias", 16)], "second", {"pads": [1, 1, 1, 1]})
     graph.node("Relu", ["second"], "second.relu")
     graph.node("GlobalAveragePool", ["second.relu"], "average")
-    graph.node("Flatten", ["average"], "flat", axis=1)
+    graph.node("Flatten", ["average"], "flat", {"axis": 1})
     head = graph.weight("head.weight", 16, 8, fan_in=16)
     graph.node("Gemm", ["flat", head, graph.bias("head.bias", 8)], "logits")
     return graph.finish(CONV_IN, CONV_OUT)
@@ -135,7 +135,7 @@ def _gelu(graph: Graph, source: str, output: str) -> str:
 def _layer_norm(graph: Graph, source: str, output: str, size: int) -> str:
     gain = graph.constant(f"{output}.gain", np.linspace(0.5, 1.5, size, dtype=np.float32))
     shift = graph.bias(f"{output}.shift", size)
-    return graph.node("LayerNormalization", [source, gain, shift], output, axis=-1, epsilon=1e-5)
+    return graph.node("LayerNormalization", [source, gain, shift], output, {"axis": -1, "epsilon": 1e-5})
 
 
 def _norm_gelu() -> Any:
@@ -159,7 +159,7 @@ ATTENTION_OUT = (tensor("y", "batch", "sequence", 32),)
 def _heads(graph: Graph, source: str, output: str, order: list[int]) -> str:
     shape = graph.constant(f"{output}.shape", np.array([0, 0, 4, 8], dtype=np.int64))
     return graph.node(
-        "Transpose", [graph.node("Reshape", [source, shape], f"{output}.split")], output, perm=order
+        "Transpose", [graph.node("Reshape", [source, shape], f"{output}.split")], output, {"perm": order}
     )
 
 
@@ -170,7 +170,7 @@ def _attention() -> Any:
     value = _heads(graph, graph.linear("hidden", "value", 32, 32), "value.heads", [0, 2, 1, 3])
     product = graph.node("MatMul", [query, key], "scores.product")
     scores = graph.node("Div", [product, graph.number("root", 8.0**0.5)], "scores")
-    graph.node("Cast", ["mask"], "mask.float", to=1)
+    graph.node("Cast", ["mask"], "mask.float", {"to": 1})
     graph.node(
         "Unsqueeze",
         ["mask.float", graph.constant("mask.axes", np.array([1, 2], dtype=np.int64))],
@@ -179,9 +179,9 @@ def _attention() -> Any:
     graph.node("Sub", [graph.number("one", 1.0), "mask.wide"], "mask.inverse")
     graph.node("Mul", ["mask.inverse", graph.number("lowest", -10_000.0)], "mask.bias")
     graph.node("Add", [scores, "mask.bias"], "scores.masked")
-    graph.node("Softmax", ["scores.masked"], "weights", axis=-1)
+    graph.node("Softmax", ["scores.masked"], "weights", {"axis": -1})
     graph.node("MatMul", ["weights", value], "context")
-    graph.node("Transpose", ["context"], "context.merged", perm=[0, 2, 1, 3])
+    graph.node("Transpose", ["context"], "context.merged", {"perm": [0, 2, 1, 3]})
     _join_heads(graph, "context.merged", "joined")
     graph.node("Add", [graph.linear("joined", "out", 32, 32), "hidden"], "residual")
     _layer_norm(graph, "residual", "y", 32)
@@ -196,7 +196,7 @@ def _join_heads(graph: Graph, source: str, output: str) -> None:
         ["sizes", *(graph.constant(f"slice.{i}", np.array([i * 2], np.int64)) for i in range(2))],
         "two",
     )
-    graph.node("Concat", ["two", graph.constant("width", np.array([32], np.int64))], "target", axis=0)
+    graph.node("Concat", ["two", graph.constant("width", np.array([32], np.int64))], "target", {"axis": 0})
     graph.node("Reshape", [source, "target"], output)
 
 
@@ -232,7 +232,7 @@ def _odd_names() -> Any:
     ceiling = graph.number("/clip/Constant output", 0.8)
     graph.node("Clip", ["input.1", "", ceiling], "/clip/Clip_0", name="")
     graph.node("Neg", ["/clip/Clip_0"], "/neg/négatif", name="")
-    graph.node("Concat", ["/clip/Clip_0", "/neg/négatif"], "/out/Concat_1:0", name="", axis=1)
+    graph.node("Concat", ["/clip/Clip_0", "/neg/négatif"], "/out/Concat_1:0", {"axis": 1}, name="")
     return graph.finish(NAMES_IN, NAMES_OUT)
 
 
@@ -244,7 +244,7 @@ FIXED_OUT = (tensor("y", 3, 4),)
 
 def _fixed() -> Any:
     graph = Graph(seed=11)
-    graph.node("Cast", ["shift"], "shift.float", to=1)
+    graph.node("Cast", ["shift"], "shift.float", {"to": 1})
     graph.node("Add", ["values", "shift.float"], "shifted")
     graph.node("Where", ["keep", "shifted", graph.number("nothing", -1.0)], "y")
     return graph.finish(FIXED_IN, FIXED_OUT)

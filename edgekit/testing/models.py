@@ -48,9 +48,9 @@ class ModelCase:
         """Names of the symbolic axes of the inputs."""
         return frozenset(axis for spec in self.inputs for axis in spec.shape if isinstance(axis, str))
 
-    def feeds(self, seed: int = 0, **sizes: int) -> dict[str, Array]:
+    def feeds(self, seed: int = 0, sizes: Mapping[str, int] | None = None) -> dict[str, Array]:
         """Inputs drawn from `seed`; sizes that are not given are the usual ones."""
-        return self.draw(np.random.default_rng(1_000 + seed), {**USUAL, **sizes})
+        return self.draw(np.random.default_rng(1_000 + seed), {**USUAL, **(sizes or {})})
 
     def write(self, directory: Path) -> Path:
         """Write model.onnx (and model.onnx.data) into `directory`."""
@@ -83,11 +83,19 @@ class Graph:
     nodes: list[Any] = field(default_factory=list)
     weights: list[Any] = field(default_factory=list)
 
-    def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[str],
+        output: str,
+        attributes: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+    ) -> str:
         from onnx import helper
 
-        name = attributes.pop("name", f"/{output}/{op_type}")
-        self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=name, **attributes))
+        name = f"/{output}/{op_type}" if name is None else name
+        self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=name, **(attributes or {})))
         return output
 
     def constant(self, name: str, value: Array) -> str:

@@ -25,7 +25,7 @@ def test_a_model_is_the_same_every_time(model: ModelCase) -> None:
 @every_model
 def test_feeds_and_answers_fit_the_signature(model: ModelCase) -> None:
     for sizes in ({}, {"batch": 1, "sequence": 3}):
-        feeds = model.feeds(3, **sizes)
+        feeds = model.feeds(3, sizes)
         answers = model.answers(feeds)
         for specs, arrays in ((model.inputs, feeds), (model.outputs, answers)):
             assert list(arrays) == [spec.name for spec in specs]

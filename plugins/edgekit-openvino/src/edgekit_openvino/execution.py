@@ -6,26 +6,26 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 
 from edgekit_openvino.engine import DEVICE, ov
 from edgekit_runtime.session import Array
 from edgekit_runtime.values import OperatorTime, Placement, PlacementRow
 
 WARMUP_RUNS = 2
-MEASURED_RUNS = 5
+MEASURED_RUNS = 10
 
 _FLOATS = {"f32": "fp32", "f64": "fp32", "f16": "fp16", "bf16": "bf16"}
 _SMALL_INTEGERS = ("i8", "u8")
-#: Not work: what enters, leaves, or was computed when the model was compiled.
-_NO_WORK = ("Input", "Output", "Const")
+#: Where values enter and leave; no work is done there.
+_BORDER = ("Input", "Output")
+_CONSTANT = "Const"
 #: What int8 is about. None of these ever works on flags.
 _PRODUCTS = ("FullyConnected", "MatMul", "Convolution", "Deconvolution")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One node that ran. microseconds: in the median of the measured runs."""
+    """One node that ran. microseconds: mean of the measured runs."""
 
     name: str
     op_type: str
@@ -74,28 +74,32 @@ class Execution:
 
 
 def read_execution(compiled: ov.CompiledModel, model: ov.Model, feeds: Mapping[int, Array]) -> Execution:
-    """Run `feeds` on a model compiled with performance counters. Counting slows it, shares stay true."""
+    """Run `feeds` on a model compiled with performance counters. Counting slows it, shares stay true.
+
+    The counters are averages since the model was compiled, in whole microseconds; so what the
+    warm-up runs added is taken off again.
+    """
     request = compiled.create_infer_request()
-    times: dict[str, list[float]] = defaultdict(list)
+    warm: dict[str, float] = {}
     for run in range(WARMUP_RUNS + MEASURED_RUNS):
+        if run == WARMUP_RUNS:
+            warm = _averages(request)
         request.infer(dict(feeds))
-        if run >= WARMUP_RUNS:
-            for info in request.get_profiling_info():
-                if info.status == ov.ProfilingInfo.Status.EXECUTED:
-                    times[info.node_name].append(info.real_time.total_seconds() * 1e6)
+    total = _averages(request)
     graph = _Graph(compiled, model)
-    return Execution(
-        tuple(
+    nodes = []
+    for node in graph.working():
+        name = node.get_friendly_name()
+        spent = total.get(name, 0.0) * (WARMUP_RUNS + MEASURED_RUNS) - warm.get(name, 0.0) * WARMUP_RUNS
+        nodes.append(
             Node(
-                name=node.get_friendly_name(),
+                name=name,
                 op_type=_text(node, "layerType"),
                 precision=graph.precision(node),
-                microseconds=median(times[node.get_friendly_name()]),
+                microseconds=max(0.0, spent) / MEASURED_RUNS,
             )
-            for node in graph.working()
-            if node.get_friendly_name() in times
         )
-    )
+    return Execution(tuple(nodes))
 
 
 def executes(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> bool:
@@ -128,8 +132,15 @@ class _Graph:
         }
 
     def working(self) -> Iterator[ov.Node]:
-        """Nodes that do work, in order of execution."""
-        return (node for node in self._nodes if _text(node, "layerType") not in _NO_WORK)
+        """Nodes that depend on an input, in order of execution; the rest ran when the model was compiled."""
+        settled: set[str] = set()
+        for node in self._nodes:
+            sources = node.inputs()
+            kind = _text(node, "layerType")
+            if kind == _CONSTANT or (sources and all(_fed_by(source) in settled for source in sources)):
+                settled.add(node.get_friendly_name())
+            elif kind not in _BORDER:
+                yield node
 
     def precision(self, node: ov.Node) -> str:
         """The precision a node computes in. One that only moves whole numbers or flags counts as fp32."""
@@ -155,8 +166,21 @@ class _Graph:
         if fused:
             return not any(fused)
         fed_by = [source.get_source_output().get_node() for source in node.inputs()]
-        moved = [source for source in fed_by if _text(source, "layerType") != "Const"]
+        moved = [source for source in fed_by if _text(source, "layerType") != _CONSTANT]
         return len(moved) == 1 and _text(moved[0], "runtimePrecision") != "f32" and self._is_flag(moved[0])
+
+
+def _averages(request: ov.InferRequest) -> dict[str, float]:
+    """Microseconds per run since the model was compiled, of every node that took any."""
+    executed = ov.ProfilingInfo.Status.EXECUTED
+    counters = request.get_profiling_info()
+    return {
+        info.node_name: info.real_time.total_seconds() * 1e6 for info in counters if info.status == executed
+    }
+
+
+def _fed_by(source: ov.Input) -> str:
+    return str(source.get_source_output().get_node().get_friendly_name())
 
 
 def _text(node: ov.Node, key: str) -> str:
