@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.exporting.quiet import kept_environment
+
 WORDS = (
     "the",
     "a",
@@ -71,6 +73,7 @@ def tiny_tokenizer(folder: Path, positions: int = 64) -> None:
     ).save_pretrained(folder)
 
 
+@kept_environment()
 def tiny_classifier(folder: Path, size: Size | None = None, seed: int = 0) -> Path:
     """A BertForSequenceClassification of some 30,000 random weights, with its tokenizer, in `folder`.
 
@@ -97,12 +100,12 @@ def tiny_classifier(folder: Path, size: Size | None = None, seed: int = 0) -> Pa
         for name, weight in model.named_parameters():
             if weight.dim() == 1:  # made as zeros and ones, which an exporter may fold away
                 weight.normal_(1.0 if name.endswith("LayerNorm.weight") else 0.0, 0.1)
-    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tiny_tokenizer(folder, size.positions)
     return folder
 
 
+@kept_environment()
 def random_classifier(folder: Path, config_class: Any, changes: dict[str, Any]) -> Path:
     """A tiny classifier of any transformers family, random weights, with the same tokenizer."""
     import torch

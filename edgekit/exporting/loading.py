@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.errors import SourceError, UnsafeSource
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.processor import HubTokenizer
-from edgekit.exporting.quiet import no_progress_bars, quiet_libraries
+from edgekit.exporting.quiet import kept_environment, no_progress_bars, quiet_libraries
 from edgekit.exporting.source import FolderSource
 from edgekit_runtime.errors import EdgekitError, MissingDependency
 
@@ -37,7 +37,7 @@ def load_model(source: FolderSource, auto_class: str, options: ExportOptions) ->
     require_torch()
     import torch
 
-    with _explained(source, "model"), quiet_libraries(), no_progress_bars():
+    with _explained(source, "model"), quiet_libraries(), kept_environment(), no_progress_bars():
         import transformers
 
         model, report = getattr(transformers, auto_class).from_pretrained(

@@ -13,7 +13,7 @@ import numpy as np
 from edgekit.errors import ExportFailed
 from edgekit.exporting.clean import clean
 from edgekit.exporting.embedding import write_embedded
-from edgekit.exporting.quiet import quiet_libraries
+from edgekit.exporting.quiet import kept_environment, quiet_libraries
 from edgekit.exporting.subject import Facts, Subject
 from edgekit_runtime.values import DTYPES, Signature, TensorSpec
 
@@ -51,7 +51,7 @@ def trace(subject: Subject, opset: int) -> ir.Model:
         [f"edgekit.{kind}.{at}" for at in range(count)]
         for kind, count in (("in", len(feeds)), ("out", len(subject.outputs)))
     )
-    with quiet_libraries(), torch.no_grad():
+    with quiet_libraries(), kept_environment(), torch.no_grad():
         try:
             with subject.tracing():
                 program = torch.onnx.export(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -59,6 +60,18 @@ class _OthersOnly(io.TextIOBase):
 
     def fileno(self) -> int:
         return self._stream.fileno()
+
+
+@contextmanager
+def kept_environment() -> Iterator[None]:
+    """Put environment variables back: torch sets one for a cache when it is first used."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager

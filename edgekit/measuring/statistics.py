@@ -69,8 +69,12 @@ def _factors(shares: Numbers, mean: float) -> Numbers:
 
 
 def proves_below(shares: NDArray[Any], mean: float, alpha: float) -> bool:
-    """Whether E[X] < `mean` was proven at some launch, at error `alpha`."""
-    return len(shares) > 0 and bool(np.max(log_capital(shares, mean)) >= -math.log(alpha))
+    """Whether all launches together prove E[X] < `mean`, at error `alpha`.
+
+    The capital at the end decides, not its highest point on the way: both are valid, but launches that
+    came later must be able to take back what a lucky start has shown.
+    """
+    return len(shares) > 0 and bool(log_capital(shares, mean)[-1] >= -math.log(alpha))
 
 
 def further_launches(shares: NDArray[Any], mean: float, alpha: float) -> int | None:

@@ -63,7 +63,7 @@ class House:
         """Variables that make a worker live here."""
         temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self._temporary))
         cache = {"XDG_CACHE_HOME": str(self.home / ".cache"), "PYTHONDONTWRITEBYTECODE": "1"}
-        return {"HOME": str(self.home), **cache, **temporary}
+        return {**dict.fromkeys(("HOME", "USERPROFILE"), str(self.home)), **cache, **temporary}
 
     def box(self) -> Box:
         """A new box."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from collections import Counter
 import pytest
 
 from edgekit.backend import API_VERSION, CAPABILITIES
+from edgekit.devices.local import module_path
 from edgekit.discovery import find_backend
 from edgekit.testing.base import Contract, broken, promise
 from edgekit.testing.bench import Bench
@@ -18,6 +20,7 @@ from edgekit.values import OptionSpec
 from edgekit_runtime.openers import find_openers
 from edgekit_runtime.values import PRECISIONS
 
+IMPORT_SECONDS = 120.0
 OPTION_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
 #: Prints what importing a module adds, after everything that edgekit itself offers to plugins.
@@ -154,9 +157,14 @@ def _option_problem(option: OptionSpec) -> str:
 
 def _python(code: str) -> str:
     """What a fresh interpreter prints for `code`; the test fails with its last words if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
-    )
+    command = [sys.executable, "-P", "-c", code]
+    environment = {**os.environ, "PYTHONPATH": module_path()}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=IMPORT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        broken(f"importing took longer than {IMPORT_SECONDS:g} s")
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         broken(words[-1])

@@ -20,8 +20,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def _outcome(report: pytest.TestReport) -> dict[str, str]:
-    if hasattr(report, "wasxfail"):
-        return {"outcome": "known failure", "reason": str(report.wasxfail)}
     if report.outcome == "skipped":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
         reason = reason.removeprefix("Skipped: ")

@@ -36,7 +36,7 @@ ROWS_VARIABLE = "EDGEKIT_CONTRACT_ROWS"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractRow:
-    """One test. outcome: passed, failed, blocked, not claimed, not available, known failure, skipped."""
+    """One test. outcome: passed, failed, blocked, not claimed, not available, or skipped."""
 
     test: str
     outcome: str
