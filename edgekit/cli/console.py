@@ -80,7 +80,8 @@ def progress(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
 
 def configure_logging(verbosity: int) -> None:
     """Log to stderr: warnings by default, -v adds information, -vv debugging."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    form = "%(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=form)
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     for house in ("edgekit", "edgekit_runtime"):
         logging.getLogger(house).setLevel(level)

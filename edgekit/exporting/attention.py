@@ -64,7 +64,7 @@ def _mask_builder(
 ) -> Callable[..., torch.Tensor | None]:
     import torch
 
-    def build(*args: object, **kwargs: object) -> torch.Tensor | None:
+    def _build(*args: object, **kwargs: object) -> torch.Tensor | None:
         padding, dtype = kwargs.get("attention_mask"), kwargs.get("dtype", torch.float32)
         plain = kwargs.get("mask_function") is bidirectional and not kwargs.get("kv_offset")
         if args or not plain or not isinstance(padding, torch.Tensor) or not isinstance(dtype, torch.dtype):
@@ -72,4 +72,4 @@ def _mask_builder(
         keep = padding.to(torch.bool)[:, None, None, :]
         return torch.where(keep, torch.zeros((), dtype=dtype), torch.finfo(dtype).min)
 
-    return build
+    return _build

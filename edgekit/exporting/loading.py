@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
 _LOAD_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError)
 
 
-def require_torch() -> None:
-    """Raise MissingDependency unless what exporting needs is installed."""
-    try:
-        import onnxscript  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as problem:
-        raise MissingDependency(
-            f"exporting needs torch and its exporter: {problem}", hint="pip install 'edgekit[export]'"
-        ) from problem
+def require(*modules: str) -> None:
+    """Import what exporting needs. Raises MissingDependency."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as problem:
+            raise MissingDependency(
+                f"exporting needs {name}: {problem}", hint="pip install 'edgekit[export]'"
+            ) from problem
 
 
 def load_model(source: FolderSource, auto_class: str, options: ExportOptions) -> torch.nn.Module:
     """The model in eval mode, on the CPU, in fp32, with every weight from the folder."""
-    require_torch()
+    require("torch", "onnxscript", "transformers")
     import torch
 
     with _explained(source, "model"), quiet_libraries(), kept_environment(), no_progress_bars():

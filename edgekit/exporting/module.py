@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit.errors import SourceError, UsageError
-from edgekit.exporting.loading import refuse_bad_numbers
+from edgekit.exporting.loading import refuse_bad_numbers, require
 from edgekit.exporting.options import AUTO, ExportOptions
 from edgekit.exporting.subject import Case, Facts, Range, Subject
 from edgekit_runtime.values import DTYPES
@@ -31,6 +31,7 @@ def load_module(module: torch.nn.Module, options: ExportOptions) -> Subject:
 
     The module must be in eval mode on the CPU in fp32: what is exported is exactly what was given.
     """
+    require("onnxscript")
     examples = _examples(module, options)
     axes = _axes(examples, options)
     ranges: dict[str, Range] = {

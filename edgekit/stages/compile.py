@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.discovery import BackendEntry, find_backend, load_backend, missing_engine
-from edgekit.errors import BackendUnavailable, UnknownName, UsageError
+from edgekit.errors import BackendUnavailable, ModelNotSupported, UnknownName, UsageError
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import Manifest, read_manifest, verify, write_manifest
 from edgekit.files.tables import nearest
+from edgekit.host.compiling import check_model
 from edgekit.host.compiling import compile_model as compile_in_worker
 from edgekit.stages.common import (
     OnProgress,
@@ -111,6 +112,8 @@ def compile_model(
     if found is not None:
         return announce("compile", StageResult(path=plan.output, manifest=found, up_to_date=True), started)
     verify(plan.model, plan.model_manifest)
+    on_progress(0, 0, "asking the backend")
+    _refuse_unsupported(plan)
     with tempfile.TemporaryDirectory(prefix="edgekit-calibration-") as scratch:
         rows = read_calibration(plan.calibration, plan.model, plan.table, _draw(plan.options), Path(scratch))
         with new_directory(plan.output, "artifact") as work:
@@ -201,6 +204,21 @@ def _refuse_unbuildable(spec: BackendSpec, precision: str, target: Target) -> No
                 + "; ".join(match.reasons),
                 hint="run `edgekit compile` on the target",
             )
+
+
+def _refuse_unsupported(plan: _Plan) -> None:
+    """Every operator that the backend will not take, named before anything is built."""
+    support = check_model(plan.spec.name, plan.model / ONNX_NAME, plan.target)
+    if support.supported:
+        return
+    refused = [row for row in support.operators if not row.supported]
+    named = "; ".join(
+        f"{row.op_type} ({row.count}): {row.reason or 'no reason given'}" for row in refused[:5]
+    )
+    raise ModelNotSupported(
+        f"backend {plan.spec.name!r} does not take {plan.model}: {named or '; '.join(support.notes)}",
+        hint=f"`edgekit backend check {plan.spec.name} --model {plan.model}` shows every operator",
+    )
 
 
 def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:

@@ -122,9 +122,8 @@ def no_op(rounds: int) -> None:
         for name, command in commands.items():
             measure(command)
             costs = [measure(command) for _ in range(rounds)]
-            print(
-                f"no-op {name}: {spread([cost.wall for cost in costs])} s wall, {spread([c.cpu for c in costs])} CPU s"
-            )
+            wall, cpu = (spread([getattr(cost, key) for cost in costs]) for key in ("wall", "cpu"))
+            print(f"no-op {name}: {wall} s wall, {cpu} CPU s")
 
 
 def main() -> int:

@@ -199,7 +199,7 @@ def test_observers_are_told_and_can_never_fail_a_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """edgekit_stage_finished is contained."""
-    bad = "from edgekit.api import hookimpl\n@hookimpl\ndef edgekit_stage_finished(event): raise OSError('full')\n"
+    bad = "from edgekit.api import hookimpl\n@hookimpl\ndef edgekit_stage_finished(event):\n    raise OSError('full')"
     install_hooks(monkeypatch, tmp_path, "extras", OBSERVER)
     install_hooks(monkeypatch, tmp_path, "grumpy", bad)
     event = StageEvent(stage="compile", output=tmp_path, seconds=1.0, up_to_date=False, verdict=Outcome.PASS)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import SourceError, UnknownName, UnsafeSource
+from edgekit.exporting.loading import load_model
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.source import inspect_folder
+from edgekit_runtime.errors import MissingDependency
 
 
 def refused(folder: Path, **options: object) -> SourceError | UnsafeSource:
@@ -194,6 +196,17 @@ def test_no_tokenizer(folder: Path) -> None:
     error = refused(folder)
     assert "tokenizer.json" in error.message
     assert "tokenizer.save_pretrained" in error.hint
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxscript", "transformers"])
+def test_a_library_that_is_not_installed_is_named_with_the_extra(
+    tiny: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    options = ExportOptions()
+    with pytest.raises(MissingDependency, match=name) as caught:
+        load_model(inspect_folder(tiny, options), "AutoModelForSequenceClassification", options)
+    assert "edgekit[export]" in caught.value.hint
 
 
 # --- the digest ------------------------------------------------------------------------------------------

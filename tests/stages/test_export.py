@@ -79,8 +79,8 @@ def output(tmp_path: Path) -> Iterator[Path]:
 
 
 def beside(place: Path) -> list[str]:
-    """What lies beside an output, but for the lock of its writer."""
-    return [path.name for path in place.parent.glob("*") if path != place and path.suffix != ".lock"]
+    """What lies beside an output."""
+    return [path.name for path in place.parent.glob("*") if path != place]
 
 
 def edit_weights(folder: Path, edit: Editor) -> Path:

@@ -1,17 +1,17 @@
 """The error tree of both houses starts here; `edgekit.errors` grows the compile-side branches.
 
-    EdgekitError                     message, hint, stable code, exit code
-    ├── ManifestError                bad-manifest        2   a manifest.json that cannot be trusted
-    ├── DigestMismatch               digest-mismatch     2   a file is not the one that was hashed
-    ├── PackageError                 bad-package         2   an .edgekit file that cannot be trusted
-    ├── ProcessorError               bad-processor       2   processor/ is missing or malformed
-    ├── InputError                   bad-input           2   rows or feeds that the model cannot take
-    ├── MissingDependency            missing-dependency  4   an optional library is not installed
-    ├── OpenFailed                   open-failed         4   a backend could not open an artifact
-    ├── RunFailed                    run-failed          4   an inference failed or broke its contract
-    ├── SessionClosed                session-closed      4   a session was used after close
-    ├── ProtocolError                protocol-error      4   bytes on the worker pipe that are no frame
-    └── SelfTestFailed               self-test-failed    1   a package's goldens differ on this device
+EdgekitError                     message, hint, stable code, exit code
+├── ManifestError                bad-manifest        2   a manifest.json that cannot be trusted
+├── DigestMismatch               digest-mismatch     2   a file is not the one that was hashed
+├── PackageError                 bad-package         2   an .edgekit file that cannot be trusted
+├── ProcessorError               bad-processor       2   processor/ is missing or malformed
+├── InputError                   bad-input           2   rows or feeds that the model cannot take
+├── MissingDependency            missing-dependency  4   an optional library is not installed
+├── OpenFailed                   open-failed         4   a backend could not open an artifact
+├── RunFailed                    run-failed          4   an inference failed or broke its contract
+├── SessionClosed                session-closed      4   a session was used after close
+├── ProtocolError                protocol-error      4   bytes on the worker pipe that are no frame
+└── SelfTestFailed               self-test-failed    1   a package's goldens differ on this device
 """
 
 from __future__ import annotations

@@ -94,7 +94,9 @@ def run_many(call: Call) -> Reply:
     outputs = []
     for row in rows:
         call.raise_if_cancelled()
-        outputs.append(_run(name, session, row))
+        # Copies: a backend that breaks its promise and reuses a buffer must not change earlier rows.
+        found = _run(name, session, row)
+        outputs.append({key: np.copy(v) if isinstance(v, np.ndarray) else v for key, v in found.items()})
     return Reply(body=_pack_outputs(name, outputs, single=False))
 
 
