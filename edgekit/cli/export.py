@@ -8,6 +8,7 @@ import typer
 
 from edgekit.cli import flags
 from edgekit.cli.console import configure_logging, note, print_json, progress
+from edgekit.exporting.options import DEFAULT_OPSET, DEFAULT_TOLERANCE, ExportOptions
 
 
 def export(
@@ -16,9 +17,13 @@ def export(
     task: Annotated[
         str, typer.Option(help="What the model is for; `auto` reads it from config.json.")
     ] = "auto",
-    opset: Annotated[int, typer.Option(min=17, help="ONNX opset of the exported graph.")] = 18,
-    atol: Annotated[float, typer.Option(min=0, help="Largest absolute error allowed against torch.")] = 1e-4,
-    rtol: Annotated[float, typer.Option(min=0, help="Largest relative error allowed against torch.")] = 1e-3,
+    opset: Annotated[int, typer.Option(help="ONNX opset of the exported graph.")] = DEFAULT_OPSET,
+    atol: Annotated[
+        float, typer.Option(min=0, help="Largest absolute error allowed against torch.")
+    ] = DEFAULT_TOLERANCE.atol,
+    rtol: Annotated[
+        float, typer.Option(min=0, help="Largest relative error allowed against torch.")
+    ] = DEFAULT_TOLERANCE.rtol,
     max_length: Annotated[
         int | None,
         typer.Option(min=2, help="Longest input in tokens; default: what model and tokenizer allow."),
@@ -45,7 +50,6 @@ def export(
     Example: edgekit export ./my-model -o build/model
     """
     configure_logging(verbose)
-    from edgekit.stages.export import ExportOptions
     from edgekit.stages.export import export as run_stage
     from edgekit.values import Tolerance
 

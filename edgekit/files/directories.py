@@ -74,6 +74,9 @@ def _explained(output: Path) -> Iterator[None]:
             errno.EACCES: "choose an --output that can be written",
             errno.EPERM: "choose an --output that can be written",
             errno.ENAMETOOLONG: "choose a shorter --output",
+            errno.EEXIST: "a file stands where a directory is needed; choose another --output",
+            errno.ENOTDIR: "a file stands where a directory is needed; choose another --output",
+            errno.ENOENT: "choose an --output that can be written",
         }
         if problem.errno not in hints:
             raise

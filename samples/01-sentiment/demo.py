@@ -6,6 +6,7 @@ up to date are skipped by the commands themselves.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -57,14 +58,14 @@ def recipe(script: str, output: Path) -> None:
 def judge(build: Path, backend: str, precision: str, seconds: int) -> Judged:
     """Compile and validate one artifact."""
     artifact = build / f"{backend}-{precision}"
-    target, data = HERE / "target.toml", build / "data"
+    target, data = os.path.relpath(HERE / "target.toml"), build / "data"
     choice = ("--backend", backend, "--precision", precision)
     rows = ("--calibration", data / "calibration.jsonl") if precision == "int8" else ()
     edgekit("compile", build / "model", "--target", target, *choice, *rows, "-o", artifact)
     judging = ("--target", target, "--data", data / "test.jsonl", "--max-seconds", seconds)
     edgekit("validate", artifact, *judging, allowed=VERDICTS)
     report = json.loads((artifact.with_name(artifact.name + ".report") / "report.json").read_text())
-    return Judged(artifact=artifact, report=report)
+    return Judged(artifact=artifact, report=report["report"])
 
 
 def row(judged: Judged) -> tuple[str, ...]:

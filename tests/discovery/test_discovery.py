@@ -199,13 +199,13 @@ def test_observers_are_told_and_can_never_fail_a_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """edgekit_stage_finished is contained."""
-    bad = "from edgekit.api import hookimpl\n@hookimpl\ndef edgekit_stage_finished(event):\n    raise OSError('full')"
+    bad = "from edgekit.api import hookimpl\n@hookimpl\ndef edgekit_stage_finished(event):\n raise OSError"
     install_hooks(monkeypatch, tmp_path, "extras", OBSERVER)
     install_hooks(monkeypatch, tmp_path, "grumpy", bad)
     event = StageEvent(stage="compile", output=tmp_path, seconds=1.0, up_to_date=False, verdict=Outcome.PASS)
     discovery.stage_finished(event)
     assert [event] == importlib.import_module("edgekit_hooks_extras").SEEN
-    assert "plugin grumpy raised in edgekit_stage_finished: full" in caplog.text
+    assert "plugin grumpy raised in edgekit_stage_finished" in caplog.text
 
 
 def test_a_hook_plugin_whose_import_raises_is_left_out_with_a_warning(

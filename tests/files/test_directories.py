@@ -148,6 +148,13 @@ def test_a_read_only_place_is_a_clear_error() -> None:
         pytest.fail("must not begin")
 
 
+@pytest.mark.parametrize("place", ["file/out", "file/deeper/out"])
+def test_a_file_on_the_way_is_a_clear_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(OutputError, match="file"), new_directory(tmp_path / place, "report"):
+        pytest.fail("must not begin")
+
+
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No space left"), new_directory(tmp_path / "out", "report") as work:
         (work / "half.txt").write_text("half")
