@@ -18,12 +18,9 @@ def export(
         str, typer.Option(help="What the model is for; `auto` reads it from config.json.")
     ] = "auto",
     opset: Annotated[int, typer.Option(help="ONNX opset of the exported graph.")] = DEFAULT_OPSET,
-    atol: Annotated[
-        float, typer.Option(min=0, help="Largest absolute error allowed against torch.")
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest absolute error allowed against torch; recorded.")
     ] = DEFAULT_TOLERANCE.atol,
-    rtol: Annotated[
-        float, typer.Option(min=0, help="Largest relative error allowed against torch.")
-    ] = DEFAULT_TOLERANCE.rtol,
     max_length: Annotated[
         int | None,
         typer.Option(min=2, help="Longest input in tokens; default: what model and tokenizer allow."),
@@ -56,7 +53,7 @@ def export(
     options = ExportOptions(
         task=task,
         opset=opset,
-        tolerance=Tolerance(atol=atol, rtol=rtol),
+        tolerance=Tolerance(atol=tolerance, rtol=DEFAULT_TOLERANCE.rtol),
         max_length=max_length,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
