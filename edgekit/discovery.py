@@ -239,6 +239,17 @@ def missing_engine(spec: BackendSpec) -> tuple[str, ...]:
     return tuple(name for name in spec.engine_modules if not _is_installed(name))
 
 
+def engine_versions(spec: BackendSpec) -> dict[str, str]:
+    """Versions of the engine's distributions, from metadata; "" where a distribution has another name."""
+    found = {}
+    for module in spec.engine_modules:
+        try:
+            found[module] = metadata.version(module.partition(".")[0])
+        except metadata.PackageNotFoundError:
+            found[module] = ""
+    return found
+
+
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -207,11 +208,23 @@ class _Variations:
 def _caller(
     module: torch.nn.Module, inputs: tuple[str, ...], names: tuple[str, ...]
 ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    named = _takes(module, inputs)
+
     def call(feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        flat = _flatten(module(**{name: feeds[name] for name in inputs}))
+        if named:
+            flat = _flatten(module(**{name: feeds[name] for name in inputs}))
+        else:
+            flat = _flatten(module(*(feeds[name] for name in inputs)))
         return dict(zip(names, flat.values(), strict=True)) if names else flat
 
     return call
+
+
+def _takes(module: torch.nn.Module, inputs: tuple[str, ...]) -> bool:
+    """Whether forward knows the inputs by name. If not one of them (a Sequential), they go by position."""
+    parameters = inspect.signature(module.forward).parameters
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    return takes_any or any(name in parameters for name in inputs)
 
 
 def _flatten(result: object) -> dict[str, torch.Tensor]:
@@ -250,7 +263,8 @@ def _output_names(
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as problem:
             raise SourceError(
                 f"the module does not run on its example inputs: {problem}",
-                hint="example_inputs go to forward by name; output_names must be as many as its outputs",
+                hint="example_inputs go to forward by name, or in order when it knows none of the names; "
+                "output_names must be as many as its outputs",
             ) from problem
     if len(set(names)) != len(names) or set(names) & set(examples):
         raise UsageError(

@@ -34,8 +34,9 @@ class ExportOptions:
     max_length: tokens a row may have; by default the most that tokenizer and model take.
     allow_pickle: read *.bin weights (tensors only); trust_remote_code: run code of the folder.
     example_inputs, dynamic_axes, axis_ranges, output_names: for a torch module, which has no
-    config. `dynamic_axes={"x": {0: "batch"}}` names the axes that may vary; equal names are equal
-    sizes; `axis_ranges={"sequence": (1, 512)}` says how far an axis may go.
+    config. Inputs go to forward by name, or in order when it knows none of the names.
+    `dynamic_axes={"x": {0: "batch"}}` names the axes that may vary; equal names are equal sizes;
+    `axis_ranges={"sequence": (1, 512)}` says how far an axis may go.
     force: export again even when the output is up to date.
     name: the model's name; by default that of the output directory.
     """

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.discovery import BackendEntry, find_backend, load_backend, missing_engine
+from edgekit.discovery import BackendEntry, engine_versions, find_backend, load_backend, missing_engine
 from edgekit.errors import BackendUnavailable, ModelNotSupported, UnknownName, UsageError
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import Manifest, read_manifest, verify, write_manifest
@@ -229,7 +229,7 @@ def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
         "workload": plan.target.workload,
         "recipe": plan.recipe,
         "run": plan.run,
-        "backend": (plan.spec.name, plan.entry.version),
+        "backend": (plan.spec.name, plan.entry.version, engine_versions(plan.spec)),
         "columns": plan.options.columns,
         "labels": plan.options.labels,
         "keep_anyway": plan.options.keep_anyway,

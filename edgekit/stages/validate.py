@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.devices import open_device
-from edgekit.discovery import find_backend
+from edgekit.discovery import engine_versions, find_backend, load_backend
 from edgekit.errors import UsageError
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import Manifest, read_manifest, verify, write_manifest
@@ -211,6 +211,7 @@ def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
         "labels": options.labels,
         "seed": options.seed,
         "backend": find_backend(plan.table.backend).version,
+        "engine": engine_versions(load_backend(plan.table.backend)),
     }
     artifact = InputEntry(
         role="artifact", digest=plan.manifest.digest, path=relative_path(plan.artifact, plan.output)

@@ -210,3 +210,12 @@ def test_the_digest_of_a_module_follows_its_weights() -> None:
     assert weights_digest(module) != before
     with pytest.raises(UsageError, match="no model source"):
         weights_digest(3)  # type: ignore[arg-type]
+
+
+def test_inputs_go_by_position_where_forward_knows_none_of_their_names() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
+    options = ExportOptions(
+        example_inputs={"features": torch.randn(2, 4)}, dynamic_axes={"features": {0: "batch"}}
+    )
+    subject = load_module(module, options)
+    assert [spec.name for spec in writing.signature(writing.trace(subject, 20)).inputs] == ["features"]
