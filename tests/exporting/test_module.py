@@ -166,7 +166,11 @@ def test_a_size_the_module_cannot_take_is_named_with_the_way_out() -> None:
         ({"example_inputs": None}, UsageError, "example_inputs"),
         ({"example_inputs": {"input": [1.0]}}, UsageError, "list"),
         ({"example_inputs": {"input": torch.zeros(2, 4, dtype=torch.complex64)}}, UsageError, "complex64"),
-        ({"example_inputs": {"x": torch.zeros(2, 4)}, "dynamic_axes": {}}, SourceError, "unexpected keyword"),
+        (
+            {"example_inputs": {"input": torch.zeros(2, 4), "x": torch.zeros(2)}},
+            SourceError,
+            "unexpected keyword",
+        ),
         ({"example_inputs": {"input": torch.zeros(2, 5)}}, SourceError, "does not run"),
         ({"dynamic_axes": {"other": {0: "batch"}}}, UsageError, "'other'"),
         ({"dynamic_axes": {"input": {2: "batch"}}}, UsageError, "no axis 2"),
