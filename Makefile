@@ -25,7 +25,7 @@ demo: install  ## fine-tune, export, compile for this machine on two runtimes, v
 	$(BIN)/python samples/01-sentiment/demo.py build/demo
 
 test: install  ## every test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: install  ## style, types, layers
 	$(BIN)/ruff check $(SOURCES)

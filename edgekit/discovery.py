@@ -14,19 +14,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_origin, get_type_hints
 
 from edgekit.backend import API_VERSION, CAPABILITIES
 from edgekit.errors import ApiMismatch, BackendUnavailable, PluginBroken, PluginConflict, UnknownName
 from edgekit.files.tables import nearest
 from edgekit.hooktypes import DeviceKind, ReportFormat, TaskSpec
-from edgekit.values import BackendSpec, StageEvent
+from edgekit.values import BackendSpec, OptionSpec, StageEvent
 
 if TYPE_CHECKING:
     import pluggy
 
 BACKENDS_GROUP = "edgekit.backends"
 PLUGINS_GROUP = "edgekit.plugins"
+#: What passes every wall: the user's Ctrl-C, and want of memory, which is no plugin's doing alone.
+PASSES_WALLS = (KeyboardInterrupt, MemoryError)
 log = logging.getLogger(__name__)
 
 
@@ -54,9 +56,10 @@ def find_backend(name: str) -> BackendEntry:
     found = [entry for entry in backends() if entry.name == name]
     if not found:
         known = [entry.name for entry in backends()]
-        hint = (
-            f"{nearest(name, known)} A backend is installed by pip, for example `pip install edgekit-{name}`"
-        )
+        listed = f"installed: {', '.join(sorted(set(known))) or 'none'}"
+        close = nearest(name, known) if known else ""
+        close = "" if close.startswith("known:") else f"{close} "
+        hint = f"{close}Install the distribution that provides it ({listed})"
         raise UnknownName(f"no backend named {name!r} is installed", hint=hint)
     if len(found) > 1:
         providers = " and ".join(f"{entry.distribution} {entry.version}" for entry in found)
@@ -90,20 +93,30 @@ def reference_backend() -> str:
     Raises BackendUnavailable when there is none: exports cannot be checked without.
     """
     candidates = []
+    idle = []
     for entry in backends():
         try:
             spec = load_backend(entry.name)
         except (PluginBroken, PluginConflict, ApiMismatch) as problem:
             log.debug("skipping %s: %s", entry.name, problem)
             continue
-        if "reference" in spec.capabilities and not missing_engine(spec):
+        if "reference" not in spec.capabilities:
+            continue
+        if missing_engine(spec):
+            idle.append(f"{entry.name} (its engine, {', '.join(missing_engine(spec))}, is not installed)")
+        else:
             # A backend that reports per-operator time has an engine; pure-Python ones come last.
             candidates.append(("profile" not in spec.capabilities, entry.name))
     if candidates:
         return min(candidates)[1]
+    if idle:
+        raise BackendUnavailable(
+            f"no backend that can check an export works here: {'; '.join(idle)}",
+            hint="install the engine of one of them: `edgekit backend list` says how",
+        )
     raise BackendUnavailable(
         "no backend that can check an export is installed",
-        hint="install one with capability `reference`: `edgekit backend list` shows them",
+        hint="`pip install edgekit[all]` brings some; any backend that claims `reference` will do",
     )
 
 
@@ -137,8 +150,10 @@ def stage_finished(event: StageEvent) -> None:
     for name, manager in _plugins():
         try:
             manager.hook.edgekit_stage_finished(event=event)
-        except Exception as problem:  # the import and call wall: an observer can never fail a stage
-            log.warning("plugin %s raised in edgekit_stage_finished: %s", name, problem)
+        except PASSES_WALLS:
+            raise
+        except BaseException as problem:  # the call wall: an observer can never fail or end a stage
+            log.warning("plugin %s raised in edgekit_stage_finished: %s", name, _told(problem))
 
 
 def resolve(reference: str) -> object:
@@ -151,16 +166,20 @@ def resolve(reference: str) -> object:
         raise PluginBroken(
             f"{module_name} has no {attribute!r}", hint="report this to its author"
         ) from problem
+    except PASSES_WALLS:
+        raise
+    except BaseException as problem:  # the import wall: some modules import more when they are asked
+        raise PluginBroken(f"{reference!r}: {_told(problem)}", hint="report this to its author") from problem
 
 
 def _import(module: str, who: str) -> object:
     try:
         return importlib.import_module(module)
-    except KeyboardInterrupt:
+    except PASSES_WALLS:
         raise
     except BaseException as problem:  # the import wall: a plugin may raise anything, even SystemExit
         raise PluginBroken(
-            f"{who} cannot be imported: {type(problem).__name__}: {problem}",
+            f"{who} cannot be imported: {_told(problem)}",
             hint="reinstall or uninstall it; every other backend works without it",
         ) from problem
 
@@ -168,13 +187,17 @@ def _import(module: str, who: str) -> object:
 def _describe(manager: pluggy.PluginManager, who: str) -> object:
     try:
         return manager.hook.edgekit_backend()
-    except KeyboardInterrupt:
+    except PASSES_WALLS:
         raise
     except BaseException as problem:  # the call wall
         raise PluginBroken(
-            f"{who} failed to describe itself: {type(problem).__name__}: {problem}",
+            f"{who} failed to describe itself: {_told(problem)}",
             hint="report this to its author",
         ) from problem
+
+
+def _told(problem: BaseException) -> str:
+    return f"{type(problem).__name__}: {problem}"
 
 
 def _checked(spec: object, entry: BackendEntry, who: str) -> BackendSpec:
@@ -183,11 +206,18 @@ def _checked(spec: object, entry: BackendEntry, who: str) -> BackendSpec:
         raise PluginBroken(
             f"{who}: edgekit_backend() returned {type(spec).__name__}, not a BackendSpec", hint=report
         )
+    if type(spec.api_version) is not int:
+        raise PluginBroken(f"{who}: api_version is {spec.api_version!r}, not an int", hint=report)
     if spec.api_version != API_VERSION:
         which = "upgrade edgekit" if spec.api_version > API_VERSION else f"upgrade {entry.distribution}"
         raise ApiMismatch(
             f"{who} was written for plugin API {spec.api_version}; this is {API_VERSION}", hint=which
         )
+    problem = _wrong_field(spec, BackendSpec)
+    for option in () if problem else spec.options:
+        problem = problem or _wrong_field(option, OptionSpec)
+    if problem:
+        raise PluginBroken(f"{who}: {problem}", hint=report)
     if spec.name != entry.name:
         raise PluginBroken(f"{who}: describes itself as {spec.name!r}", hint=report)
     unknown = set(spec.capabilities) - set(CAPABILITIES)
@@ -196,6 +226,27 @@ def _checked(spec: object, entry: BackendEntry, who: str) -> BackendSpec:
     if spec.builds_on not in ("anywhere", "target"):
         raise PluginBroken(f"{who}: builds_on is {spec.builds_on!r}", hint="it is 'anywhere' or 'target'")
     return spec
+
+
+def _wrong_field(described: BackendSpec | OptionSpec, kind: type) -> str:
+    """Which field is not of the type that `kind` declares for it; "" when all are."""
+    owner = f"option {described.name!r}: " if kind is OptionSpec else ""
+    for name, wanted in get_type_hints(kind).items():
+        value: object = getattr(described, name)
+        if not _is_a(value, wanted):
+            said = str(wanted) if get_args(wanted) else wanted.__name__
+            return f"{owner}{name} is {value!r}, not {said.replace(f'{OptionSpec.__module__}.', '')}"
+    return ""
+
+
+def _is_a(value: object, wanted: object) -> bool:
+    """Whether a value is of a type as these descriptions use them: plain, a union, a tuple of one type."""
+    arguments = get_args(wanted)
+    if get_origin(wanted) is tuple:
+        return isinstance(value, tuple) and all(_is_a(item, arguments[0]) for item in value)
+    if arguments:
+        return any(_is_a(value, each) for each in arguments)
+    return isinstance(value, wanted) if wanted is not int else type(value) is int  # type: ignore[arg-type]
 
 
 def _manager() -> pluggy.PluginManager:
@@ -217,7 +268,9 @@ def _plugins() -> tuple[tuple[str, pluggy.PluginManager], ...]:
         try:
             manager = _manager()
             manager.register(_import(point.value, who), point.name)
-        except Exception as problem:  # the import wall
+        except PASSES_WALLS:
+            raise
+        except BaseException as problem:  # the import wall
             log.warning("plugin %s is left out: %s", who, problem)
             continue
         loaded.append((point.name, manager))
@@ -229,8 +282,10 @@ def _broadcast(hook: str) -> list[list[object]]:
     for name, manager in _plugins():
         try:
             results.extend(list(found) for found in getattr(manager.hook, hook)())
-        except Exception as problem:  # the call wall
-            log.warning("plugin %s raised in %s: %s", name, hook, problem)
+        except PASSES_WALLS:
+            raise
+        except BaseException as problem:  # the call wall
+            log.warning("plugin %s raised in %s: %s", name, hook, _told(problem))
     return results
 
 

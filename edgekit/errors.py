@@ -25,6 +25,7 @@
     │   ├── WorkerTimeout      worker-timeout        4  it gave no answer within the time limit
     │   └── WorkerOutOfMemory  worker-out-of-memory  4  it met its memory limit
     ├── DeviceError            device-failed         4  a device cannot be reached
+    ├── InternalError          internal              4  a bug in edgekit
     ├── PrecisionNotGiven      precision-not-given   1  the precision was not earned or executed
     ├── ArtifactWrong          artifact-wrong        1  the artifact disagrees with the goldens
     └── PackageRefused         package-refused       1  the report does not allow packaging
@@ -183,6 +184,12 @@ class DeviceError(EdgekitError):
     """A device cannot be reached or cannot start a worker."""
 
     code = "device-failed"
+
+
+class InternalError(EdgekitError):
+    """Something that edgekit did not foresee. This is a bug in edgekit."""
+
+    code = "internal"
 
 
 class PrecisionNotGiven(EdgekitError):

@@ -35,6 +35,8 @@ def run_edgekit(*arguments: object, cwd: Path | None = None) -> subprocess.Compl
     command = [sys.executable, "-m", "edgekit", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=580)
     assert "Traceback" not in done.stderr, done.stderr
+    assert "error[internal]" not in done.stderr, done.stderr
+    assert '"code": "internal"' not in done.stdout, done.stdout
     return done
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,32 @@ def error_classes() -> list[type[EdgekitError]]:
         found.append(cls)
         pending.extend(cls.__subclasses__())
     return [cls for cls in found if cls.__module__ in ("edgekit.errors", "edgekit_runtime.errors")]
+
+
+def words_used(source: str) -> set[str]:
+    """Names and quoted words in the expressions of a module; imports and annotations are no use."""
+    found: set[str] = set()
+    pending: list[ast.AST] = [ast.parse(source)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+        for field, value in ast.iter_fields(node):
+            if field not in ("annotation", "returns"):
+                children = value if isinstance(value, list) else [value]
+                pending.extend(child for child in children if isinstance(child, ast.AST))
+    return found
+
+
+@cache
+def words_used_in_tests() -> set[str]:
+    tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "plugins").glob("*/tests/**/test_*.py")]
+    others = (path for path in tests if path != Path(__file__))
+    return set().union(*(words_used(path.read_text(encoding="utf-8")) for path in others))
 
 
 def imported_by(*arguments: str) -> set[str]:
@@ -142,12 +169,20 @@ def test_every_error_is_drawn_documented_and_tested(cls: type[EdgekitError]) -> 
     )
     documented = (CORE / "README.md").read_text(encoding="utf-8")
     assert f"`{cls.code}` | {cls.exit_code} |" in documented, "listed in edgekit/README.md"
-    tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "plugins").glob("*/tests/**/test_*.py")]
-    words = (cls.__name__, f'"{cls.code}"')
-    others = (path for path in tests if path != Path(__file__))
-    assert any(word in path.read_text(encoding="utf-8") for path in others for word in words), (
-        "named in a test"
+    assert {cls.__name__, cls.code} & words_used_in_tests(), "expected by a test; an import is no test"
+
+
+def test_an_import_an_annotation_or_a_comment_is_no_use_of_a_word() -> None:
+    source = (
+        "from edgekit.errors import DataError  # DataError\n"
+        "def test_it(given: type[DataError]) -> DataError:\n"
+        '    """DataError, bad-data"""\n'
+        "    local: DataError\n"
     )
+    assert not {"DataError", "bad-data"} & words_used(source)
+    assert "DataError" in words_used(f"{source}    with pytest.raises(DataError): pass\n")
+    assert "DataError" in words_used(f"{source}    assert isinstance(given, errors.DataError)\n")
+    assert "bad-data" in words_used(f"{source}    assert given == 'bad-data'\n")
 
 
 def hooks() -> list[str]:

@@ -94,3 +94,7 @@ def test_every_link_leads_somewhere() -> None:
     for readme in [*readmes, ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", readme.read_text(encoding="utf-8")):
             assert (readme.parent / target).exists(), f"{readme} links to {target}"
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in TEXT

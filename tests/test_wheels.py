@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,9 +103,26 @@ def test_the_main_job_runs_from_wheels_alone(
     assert run("inspect", package, cwd=tmp_path).returncode == 0
 
 
-def test_commands_that_need_no_runtime_work_without_one(run: Run, fresh: Path, tmp_path: Path) -> None:
-    """Uninstalling the engine leaves every other command working."""
-    python("-m", "pip", "uninstall", "-q", "-y", "onnxruntime", executable=fresh, cwd=tmp_path)
+@pytest.fixture
+def without_engine(fresh: Path, tmp_path: Path) -> Iterator[None]:
+    """The engine and its metadata are put aside for one test, as if it had never been installed."""
+    code = "import sysconfig; print(sysconfig.get_path('platlib'))"
+    site = Path(python("-c", code, executable=fresh, cwd=tmp_path).strip())
+    aside = site.with_name("put-aside")
+    aside.mkdir()
+    installed = sorted(site.glob("onnxruntime*"))
+    assert len(installed) >= 2, installed
+    for path in installed:
+        path.rename(aside / path.name)
+    yield
+    for path in installed:
+        (aside / path.name).rename(path)
+    aside.rmdir()
+
+
+@pytest.mark.usefixtures("without_engine")
+def test_commands_that_need_no_runtime_work_without_one(run: Run, tmp_path: Path) -> None:
+    """Without the engine, every other command works."""
     assert run("--help", cwd=tmp_path).returncode == 0
     assert "engine missing" in run("backend", "list", cwd=tmp_path).stdout
     assert run("backend", "show", "onnxruntime", cwd=tmp_path).returncode == 0

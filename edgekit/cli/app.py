@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from edgekit.cli import backend, compile, doctor, export, inspect, package, run, target, validate
 from edgekit.cli.console import print_error
+from edgekit.errors import InternalError, OutputError
 from edgekit_runtime.errors import EdgekitError
 
 app = typer.Typer(
@@ -50,13 +52,26 @@ def _main(
     pass
 
 
+def _fail(error: EdgekitError) -> None:
+    print_error(error, as_json="--json" in sys.argv[1:])
+    sys.exit(error.exit_code)
+
+
 def main() -> None:
     """Run the command line and leave with the exit code of the README's table."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name or label must not break the answer
     try:
         app()
     except EdgekitError as error:
-        print_error(error, as_json="--json" in sys.argv[1:])
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as problem:
+        _fail(OutputError(f"{problem.filename or 'input or output'}: {problem.strerror or problem}"))
+    except Exception as problem:  # the last wall: whatever it is, it is no failed budget
+        bug = InternalError(f"{type(problem).__name__}: {problem}", hint="this is a bug; -vv shows where")
+        bug.__cause__ = problem
+        _fail(bug)
     except KeyboardInterrupt:
         print("interrupted; nothing was left half-written", file=sys.stderr)
         sys.exit(130)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import flags
-from edgekit.cli.console import configure_logging, note, print_json, table
+from edgekit.cli.console import configure_logging, note, print_json, progress, table
 
 app = typer.Typer(
     help="Backends: what is installed, and whether it keeps its promises.", no_args_is_help=True
@@ -76,7 +76,8 @@ def test(
     """Run the conformance kit on a backend. Exits with 4 when it breaks a promise."""
     from edgekit.testing import run_contract
 
-    result = run_contract(name)
+    with progress(quiet=quiet or json) as shown:
+        result = run_contract(name, on_progress=shown)
     if json:
         print_json(result)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from edgekit.cli import flags
-from edgekit.cli.console import print_json, table
+from edgekit.cli.console import print_json, progress, table
 
 
 def doctor(json: flags.Json = False) -> None:
@@ -15,7 +15,8 @@ def doctor(json: flags.Json = False) -> None:
     """
     from edgekit.stages.doctor import examine
 
-    findings = examine()
+    with progress(quiet=json) as shown:
+        findings = examine(shown)
     if json:
         print_json(findings)
     else:

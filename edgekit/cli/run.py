@@ -23,19 +23,20 @@ def run(
     Example: edgekit run my-model.edgekit "a film to remember"
     """
     configure_logging(verbose)
+    from edgekit_runtime.package_info import doubts
     from edgekit_runtime.reader import open_package
 
     with open_package(package) as opened:
-        unproven = opened.info.table.unproven
+        info = opened.info
         predictions = opened.predict(text)
     if json:
         rows = [
             {"text": row, "prediction": prediction} for row, prediction in zip(text, predictions, strict=True)
         ]
-        print_json({"package": str(package), "predictions": rows, "unproven": unproven})
+        print_json({"package": str(package), "predictions": rows, "unproven": info.table.unproven})
         return
-    for key in unproven:
-        note(f"unproven on this kind of device: {key}", quiet=quiet)
+    for line in doubts(info):
+        note(line, quiet=quiet)
     shown = [
         (answer.label, f"{answer.score:.3f}", row) for row, answer in zip(text, predictions, strict=True)
     ]

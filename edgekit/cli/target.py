@@ -23,9 +23,11 @@ def list_(json: flags.Json = False) -> None:
     if json:
         print_json(found)
     else:
-        print(
-            table([(entry.name, entry.source, entry.summary) for entry in found], ("NAME", "FROM", "SUMMARY"))
-        )
+        rows = [
+            (entry.name, entry.source, f"UNUSABLE: {entry.problem}" if entry.problem else entry.summary)
+            for entry in found
+        ]
+        print(table(rows, ("NAME", "FROM", "SUMMARY")))
 
 
 @app.command("show")
@@ -71,14 +73,22 @@ def probe(
         Path | None, typer.Option("--output", "-o", help="File to write; default: stdout.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    json: flags.Json = False,
 ) -> None:
-    """Write a target file for this machine: architecture, ISA, cores, quota, memory."""
-    from edgekit.targets import probe_target, write_target
+    """Write a target file for this machine: architecture, ISA, cores, quota, memory.
+
+    With --json the target is printed as `edgekit target show --json` prints it, whether a file is
+    written or not.
+    """
+    from edgekit.targets import parse_target, probe_target, write_target
     from edgekit_runtime.machine import read_machine
 
     text = probe_target(read_machine(), name)
-    if output is None:
+    if output is not None:
+        write_target(text, output, replace=force)
+    if json:
+        print_json(parse_target(text, output))
+    elif output is None:
         print(text, end="")
-        return
-    write_target(text, output, replace=force)
-    note(f"wrote {output}; add a [budget] and give it to `edgekit compile --target {output}`")
+    else:
+        note(f"wrote {output}; add a [budget] and give it to `edgekit compile --target {output}`")

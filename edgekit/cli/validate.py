@@ -28,7 +28,7 @@ def validate(
         float, typer.Option(min=0.5, max=0.9999, help="One-sided confidence of every claim.")
     ] = 0.99,
     max_seconds: Annotated[
-        float, typer.Option(min=1, help="Stop measuring after so long: INCONCLUSIVE.")
+        float, typer.Option(min=1, max=86400, help="Stop measuring after so long: INCONCLUSIVE.")
     ] = 120.0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Report directory; default: ARTIFACT.report.")

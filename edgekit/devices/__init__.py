@@ -7,7 +7,7 @@ from typing import cast
 
 from edgekit.devices.base import Device, WorkerPipe
 from edgekit.devices.local import LocalDevice
-from edgekit.discovery import plugin_device_kinds, resolve
+from edgekit.discovery import PASSES_WALLS, plugin_device_kinds, resolve
 from edgekit.errors import DeviceError, PluginBroken, UnknownName
 from edgekit.files.tables import nearest
 from edgekit_runtime.errors import EdgekitError
@@ -37,9 +37,9 @@ def open_device(uri: str = LOCAL) -> Device:
         raise PluginBroken(f"device kind {scheme!r}: {kinds[scheme].factory} is not callable")
     try:
         device: object = cast(Callable[[str], object], factory)(uri)
-    except EdgekitError:
+    except (EdgekitError, *PASSES_WALLS):
         raise
-    except Exception as cause:  # the call wall: a device kind is a plugin
+    except BaseException as cause:  # the call wall: a device kind is a plugin
         raise DeviceError(f"{uri} cannot be opened: {type(cause).__name__}: {cause}") from cause
     if not isinstance(device, Device):
         raise PluginBroken(f"device kind {scheme!r} made a {type(device).__name__}, which is no Device")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,18 @@ from edgekit.errors import OutputBusy, OutputError
 from edgekit.files.manifests import MANIFEST_NAME, manifest_kind
 
 TEMPORARY_PREFIX = ".edgekit-"
+_TAIL = re.compile(r"-[0-9a-f]{8}\.(work|old)")
 _NOTHING_FREE = 64 * 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_ELSEWHERE = "choose an --output that can be written"
+_IN_THE_WAY = "a file stands where a directory is needed; choose another --output"
+_HINTS = {
+    errno.ENOSPC: "free some space, or choose an --output on another disk",
+    errno.EDQUOT: "free some space, or choose an --output on another disk",
+    errno.ENAMETOOLONG: "choose a shorter --output",
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+}
 
 
 @contextmanager
@@ -27,31 +39,89 @@ def new_directory(output: Path, kind: str) -> Iterator[Path]:
     """Yield a temporary directory that becomes `output` when the block ends without an error.
 
     Raises OutputError when `output` cannot be written or holds something that is not an edgekit
-    directory of this `kind`; OutputBusy when another run is writing it.
+    directory of this `kind`; OutputBusy when another run is writing it. What the block raises for
+    other reasons goes on as it is.
     """
     output = Path.cwd() / output
     refuse_foreign(output, kind)
-    with _explained(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(output):
-            _sweep(output)
-            work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{output.name}-", dir=output.parent))
-            try:
+    with sole_writer(output):
+        work = temporary_beside(output)
+        try:
+            with explained(output):
+                work.mkdir()
                 work.chmod(0o755)
+            with explained(output, work):
                 yield work
+            with explained(output):
                 _flush(work)
                 _swap(work, output)
-            except OSError as problem:
-                if problem.errno is None and shutil.disk_usage(work).free < _NOTHING_FREE:
-                    # Some writers only say that they could not write.
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from problem
-                raise
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def sole_writer(output: Path) -> Iterator[None]:
+    """Hold `output`, an absolute path, for this run alone, and sweep up what a killed one left.
+
+    Raises OutputBusy when another run holds it, OutputError when its place cannot be written.
+    """
+    _refuse_reserved(output)
+    path = output.parent / f"{TEMPORARY_PREFIX}{output.name}.lock"
+    with explained(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _acquire(path)
+    if descriptor is None:
+        raise OutputBusy(
+            f"{output}: another edgekit run is writing it", hint="wait, or choose another --output"
+        )
+    try:
+        with explained(output):
+            _sweep(output)
+        yield
+    finally:
+        _release(descriptor, path)
+
+
+def temporary_beside(output: Path, kind: str = "work") -> Path:
+    """A free sibling of `output` for its sole writer; no other output's sibling has such a name.
+
+    The name ends in eight digits and the kind, so all that stands before them is the output's name.
+    """
+    return output.parent / f"{TEMPORARY_PREFIX}{output.name}-{secrets.token_hex(4)}.{kind}"
+
+
+@contextmanager
+def explained(output: Path, work: Path | None = None) -> Iterator[None]:
+    """Turn an OSError of the block into an OutputError that says why `output` cannot be written.
+
+    work: given when other code writes there; then only a full or read-only disk and trouble with a
+    path at or below `work` are the output's, and every other error goes on as it is.
+    """
+    try:
+        yield
+    except OSError as problem:
+        number = problem.errno
+        if number is None and shutil.disk_usage(output.parent).free < _NOTHING_FREE:
+            number = errno.ENOSPC  # some writers only say that they could not write
+        if work is not None and number not in _NO_ROOM and not _concerns(problem, work):
+            raise
+        reason = os.strerror(number) if number is not None else str(problem)
+        raise OutputError(
+            f"{output}: cannot write: {reason}; nothing was left there",
+            hint=_HINTS.get(number or 0, _ELSEWHERE),
+        ) from problem
+
+
+def _concerns(problem: OSError, work: Path) -> bool:
+    """Whether the error names a path at or below `work`."""
+    places = (place for place in (problem.filename, problem.filename2) if isinstance(place, str | bytes))
+    real = Path(os.path.realpath(work))
+    return any(Path(os.path.realpath(os.fsdecode(place))).is_relative_to(real) for place in places)
 
 
 def refuse_foreign(output: Path, kind: str) -> None:
     """Raise OutputError unless `output` is free, empty, or an edgekit directory of `kind`."""
+    _refuse_reserved(output)
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise OutputError(f"{output}: exists and is not a directory", hint="choose another --output")
     if not output.is_dir() or not any(output.iterdir()):
@@ -62,45 +132,46 @@ def refuse_foreign(output: Path, kind: str) -> None:
         raise OutputError(f"{output}: holds files and is {what}", hint="choose another --output, or empty it")
 
 
-@contextmanager
-def _explained(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        hints = {
-            errno.ENOSPC: "free some space, or choose an --output on another disk",
-            errno.EDQUOT: "free some space, or choose an --output on another disk",
-            errno.EROFS: "choose an --output that can be written",
-            errno.EACCES: "choose an --output that can be written",
-            errno.EPERM: "choose an --output that can be written",
-            errno.ENAMETOOLONG: "choose a shorter --output",
-            errno.EEXIST: "a file stands where a directory is needed; choose another --output",
-            errno.ENOTDIR: "a file stands where a directory is needed; choose another --output",
-            errno.ENOENT: "choose an --output that can be written",
-        }
-        if problem.errno not in hints:
-            raise
-        message = f"{output}: cannot write: {problem.strerror}; nothing was left there"
-        raise OutputError(message, hint=hints[problem.errno]) from problem
+def _refuse_reserved(output: Path) -> None:
+    if output.name.startswith(TEMPORARY_PREFIX):
+        raise OutputError(
+            f"{output}: names in {TEMPORARY_PREFIX}* are kept for unfinished work",
+            hint="choose another --output",
+        )
 
 
-@contextmanager
-def _lock(output: Path) -> Iterator[None]:
-    """Hold the output's lock file; the system frees it when the process dies."""
-    path = output.parent / f"{TEMPORARY_PREFIX}{output.name}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+def _acquire(path: Path) -> int | None:
+    """Lock the file at `path` and return its descriptor; None when another run holds it.
+
+    The system frees the lock when the process dies. Between our opening and our locking, the run
+    that held the file may end and remove it; such a lock holds nothing, and we try again.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if not _try_lock(descriptor):
-            raise OutputBusy(
-                f"{output}: another edgekit run is writing it", hint="wait, or choose another --output"
-            )
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.unlink()
-    finally:
+            os.close(descriptor)
+            return None
+        if _stands_at(descriptor, path):
+            return descriptor
         os.close(descriptor)
+
+
+def _release(descriptor: int, path: Path) -> None:
+    """Remove the lock file while we hold it; Windows lets it go only when nobody has it open."""
+    with suppress(OSError):
+        if os.name != "nt" and _stands_at(descriptor, path):
+            path.unlink()
+    os.close(descriptor)
+    if os.name == "nt":
+        with suppress(OSError):
+            path.unlink()
+
+
+def _stands_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -123,17 +194,17 @@ def _try_lock(descriptor: int) -> bool:
 
 def _sweep(output: Path) -> None:
     """Remove what a killed run of this output left; we hold the lock, so nobody is using it."""
-    prefix = f"{TEMPORARY_PREFIX}{output.name}-"
-    for entry in output.parent.iterdir():
-        if entry.name.startswith(prefix) and entry.is_dir() and not entry.is_symlink():
-            if (
-                entry.name.startswith(f"{prefix}old-")
-                and not output.exists()
-                and (entry / MANIFEST_NAME).is_file()
-            ):
-                entry.rename(output)  # killed between the two renames of _swap: nothing is lost
-            else:
-                shutil.rmtree(entry, ignore_errors=True)
+    prefix = f"{TEMPORARY_PREFIX}{output.name}"
+    for entry in list(output.parent.iterdir()):
+        tail = _TAIL.fullmatch(entry.name.removeprefix(prefix)) if entry.name.startswith(prefix) else None
+        if tail is None or entry.is_symlink():
+            continue
+        if not entry.is_dir():
+            entry.unlink(missing_ok=True)
+        elif tail[1] == "old" and not output.exists() and (entry / MANIFEST_NAME).is_file():
+            entry.rename(output)  # killed between the two renames of _swap: nothing is lost
+        else:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _flush(work: Path) -> None:
@@ -157,8 +228,7 @@ def _fsync(path: Path) -> None:
 def _swap(work: Path, output: Path) -> None:
     aside: Path | None = None
     if output.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{output.name}-old-", dir=output.parent))
-        aside.rmdir()
+        aside = temporary_beside(output, "old")
         output.rename(aside)
     try:
         work.rename(output)

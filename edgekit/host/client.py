@@ -23,11 +23,9 @@ from edgekit_runtime.codec import Table
 from edgekit_runtime.errors import EdgekitError, error_class
 from edgekit_runtime.frames import PROTOCOL, Header, JsonValue, encode_header
 from edgekit_runtime.threads import thread_environment
+from edgekit_runtime.worker import MEMORY_VARIABLE
 
 OnProgress = Callable[[int, int, str], None]
-
-#: Read by `edgekit_runtime.worker`.
-MEMORY_VARIABLE = "EDGEKIT_WORKER_MEMORY_MIB"
 
 START_SECONDS = 60.0
 _STOP_SECONDS = 10.0

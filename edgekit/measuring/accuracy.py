@@ -33,31 +33,34 @@ _MOST_ROWS = 50_000_000
 
 
 def paired_accuracy(
-    labels: Sequence[str], model: Sequence[str], artifact: Sequence[str], *, max_logit_distance: float = 0.0
+    model_right: Sequence[bool],
+    artifact_right: Sequence[bool],
+    *,
+    flips: int,
+    metric: str,
+    max_logit_distance: float = 0.0,
 ) -> AccuracyRecord:
-    """Count the rows that only one of the two answered right. model, artifact: one answer for each label.
+    """Count the rows that only one of the two answered right, as the task judged each row.
 
-    Raises DataError unless all three have the same number of rows, at least one.
+    flips: rows on which the two answered differently, right or wrong; metric: the task's word for the
+    share of rows answered right. Raises DataError unless both sides judge the same rows, at least one.
     """
-    rows = len(labels)
-    if not rows or len(model) != rows or len(artifact) != rows:
+    rows = len(model_right)
+    if not rows or len(artifact_right) != rows:
         raise DataError(
-            f"accuracy is paired row by row: {rows} labels, {len(model)} answers of the exported model, "
-            f"{len(artifact)} of the artifact",
+            f"{metric} is paired row by row: {rows} answers of the exported model were judged, "
+            f"{len(artifact_right)} of the artifact",
             hint="give at least one labelled row",
         )
-    pairs = [
-        (before == label, after == label)
-        for label, before, after in zip(labels, model, artifact, strict=True)
-    ]
+    pairs = [(bool(before), bool(after)) for before, after in zip(model_right, artifact_right, strict=True)]
     return AccuracyRecord(
-        metric="accuracy",
+        metric=metric,
         rows=rows,
         artifact=sum(after for _, after in pairs) / rows,
         model=sum(before for before, _ in pairs) / rows,
         lost=pairs.count((True, False)),
         gained=pairs.count((False, True)),
-        flips=sum(before != after for before, after in zip(model, artifact, strict=True)),
+        flips=flips,
         max_logit_distance=max_logit_distance,
     )
 

@@ -28,8 +28,6 @@ from edgekit_runtime.values import Placement
 
 #: Keys that launches decide.
 LAUNCH_KEYS = (*PERCENTILES, "cold_start_ms", "throughput_min", "peak_memory_mib")
-#: Keys that say nothing about the target unless they were measured on it.
-_BOUND_TO_MACHINE = (*MACHINE_KEYS, "max_fallback")
 _WORST_FIRST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.NOT_MEASURED, Outcome.PASS)
 
 
@@ -88,7 +86,7 @@ def _judge(key: str, limit: float, evidence: Evidence, confidence: float) -> Che
 
 
 def _why_not_measured(key: str, evidence: Evidence) -> str:
-    if evidence.mismatches and key in _BOUND_TO_MACHINE:
+    if evidence.mismatches and key in MACHINE_KEYS:
         return f"this machine is not the target: {'; '.join(evidence.mismatches)}"
     if key in evidence.gaps:
         return evidence.gaps[key]
@@ -145,9 +143,11 @@ def _absent(key: str, limit: float, reason: str) -> Check:
 def overall_verdict(checks: Iterable[Check], golden: GoldenRecord | None = None) -> Outcome:
     """The worst of all: FAIL, then INCONCLUSIVE, then NOT_MEASURED; PASS only when all is proven.
 
-    NOT_MEASURED when nothing at all was judged.
+    Goldens can only make it worse: without a limit nothing is proven, and the verdict is NOT_MEASURED.
     """
-    outcomes = {check.outcome for check in checks} | ({golden.outcome} if golden is not None else set())
+    outcomes = {check.outcome for check in checks} or {Outcome.NOT_MEASURED}
+    if golden is not None:
+        outcomes.add(golden.outcome)
     return next((outcome for outcome in _WORST_FIRST if outcome in outcomes), Outcome.NOT_MEASURED)
 
 

@@ -7,9 +7,7 @@ that a device uses has verified it.
 from __future__ import annotations
 
 import datetime
-import errno
 import os
-import secrets
 import stat
 import zipfile
 import zlib
@@ -20,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from edgekit.errors import OutputError
+from edgekit.files.directories import explained, sole_writer, temporary_beside
 from edgekit.values import InputEntry
 from edgekit_runtime.errors import DigestMismatch, EdgekitError, PackageError
 from edgekit_runtime.manifests import MANIFEST, FileEntry, files_digest, list_files
@@ -31,7 +30,6 @@ _MODE = (stat.S_IFREG | 0o644) << 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: bytes must not depend on the clock
 _TEXT = frozenset({".json", ".txt", ".md", ".xml", ".yaml", ".toml"})
 _SMALL = 1 << 20
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,8 @@ def write_package(
     """Write the package to `output`, which may be free or hold an earlier package.
 
     created: UTC, ISO 8601; now when empty. Raises `OutputError` when `output` cannot be written or
-    is something else, `ManifestError` for files that no package may hold.
+    is something else, `OutputBusy` when another run is writing it, `ManifestError` for files that
+    no package may hold.
     """
     output = output.absolute()
     _refuse_foreign(output, contents)
@@ -110,21 +109,16 @@ def _sources(contents: PackageContents) -> list[tuple[FileEntry, Path]]:
 @contextmanager
 def _new_file(output: Path) -> Iterator[Path]:
     """A temporary sibling that becomes `output` when the block ends without an error."""
-    temporary = output.parent / f".edgekit-{output.name}-{secrets.token_hex(4)}"
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with sole_writer(output):
+        temporary = temporary_beside(output)
         try:
-            yield temporary
-            temporary.replace(output)
-            _sync_directory(output.parent)
+            with explained(output, temporary):
+                yield temporary
+            with explained(output):
+                temporary.replace(output)
+                _sync_directory(output.parent)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as problem:
-        hint = "free some space, or choose an --output on another disk" if problem.errno in _NO_SPACE else ""
-        raise OutputError(
-            f"{output}: cannot write: {problem.strerror or problem}; nothing was left there",
-            hint=hint or "choose an --output that can be written",
-        ) from problem
 
 
 def _write_zip(path: Path, info: PackageInfo, sources: list[tuple[FileEntry, Path]]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from edgekit.discovery import plugin_report_formats, resolve
+from edgekit.discovery import PASSES_WALLS, plugin_report_formats, resolve
 from edgekit.errors import PluginBroken, PluginConflict, PluginError, UnknownName
 from edgekit.files.manifests import MANIFEST_NAME, Manifest
 from edgekit.files.tables import nearest
@@ -85,9 +85,9 @@ def _render(each: ReportFormat, manifest: Manifest) -> str:
         raise PluginBroken(f"report format {each.name!r}: {each.writer} is not callable")
     try:
         text: object = cast(Writer, writer)(manifest)
-    except EdgekitError:
+    except (EdgekitError, *PASSES_WALLS):
         raise
-    except Exception as cause:  # the call wall: a report format may be a plugin's
+    except BaseException as cause:  # the call wall: a report format may be a plugin's
         raise PluginError(
             f"report format {each.name!r} failed: {type(cause).__name__}: {cause}",
             hint="report this to its author; every other format works without it",

@@ -15,6 +15,7 @@ from edgekit.report.wording import report_of, verdict_line
 from edgekit.values import InputEntry, Outcome, ReportTable
 
 REPORT_SCHEMA = 1
+REPORT_FILE = "report.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

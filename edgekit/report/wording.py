@@ -79,7 +79,7 @@ def _claim(table: ReportTable) -> str:
     if table.golden is not None and table.golden.outcome is Outcome.FAIL:
         return f"does not agree with the exported model: {table.golden.reason or 'goldens differ'}"
     if not table.checks:
-        agrees = table.verdict is Outcome.PASS
+        agrees = table.golden is not None and table.golden.outcome is Outcome.PASS
         return f"{'agrees with the exported model' if agrees else 'was not judged'}; no limit was given"
     listed = [_measured(check) for check in table.checks if check.outcome is table.verdict]
     words = {

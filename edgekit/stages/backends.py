@@ -15,13 +15,17 @@ from edgekit_runtime.errors import EdgekitError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendRow:
-    """One line of `edgekit backend list`. state: "ready", "engine missing" or "broken"."""
+    """One line of `edgekit backend list`. state: "ready", "engine missing" or "broken".
+
+    capabilities: as the backend describes itself, none for a broken one.
+    """
 
     name: str
     distribution: str
     version: str
     state: str
     summary: str
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,16 @@ def check_backend(name: str, model: Path, target: str) -> Support:
     return check_model(name, model / "model.onnx", load_target(target))
 
 
+def engine_hint(entry: BackendEntry) -> str:
+    """How an engine that is missing is installed: with the distribution that requires it.
+
+    The engine's modules are no names of distributions, so they never become a pip command.
+    """
+    if " " in entry.distribution:  # its metadata gives no name
+        return "reinstall the distribution that brings this backend, with what it requires"
+    return f"`pip install {entry.distribution}` installs what it requires"
+
+
 def backend_summary(view: BackendView) -> str:
     """`edgekit backend show` for a person."""
     spec, probe = view.spec, view.probe
@@ -71,6 +85,7 @@ def backend_summary(view: BackendView) -> str:
 
 
 def _row(entry: BackendEntry) -> BackendRow:
+    capabilities: tuple[str, ...] = ()
     try:
         spec = load_backend(entry.name)
     except EdgekitError as problem:
@@ -78,7 +93,13 @@ def _row(entry: BackendEntry) -> BackendRow:
     else:
         missing = missing_engine(spec)
         state = "engine missing" if missing else "ready"
-        summary = f"install {', '.join(missing)}" if missing else spec.summary
+        summary = f"no module {', '.join(missing)}: {engine_hint(entry)}" if missing else spec.summary
+        capabilities = spec.capabilities
     return BackendRow(
-        name=entry.name, distribution=entry.distribution, version=entry.version, state=state, summary=summary
+        name=entry.name,
+        distribution=entry.distribution,
+        version=entry.version,
+        state=state,
+        summary=summary,
+        capabilities=capabilities,
     )

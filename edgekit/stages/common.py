@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekit.discovery import stage_finished
 from edgekit.files.digests import file_digest, tree_digest, value_digest
-from edgekit.files.manifests import Manifest, read_manifest
+from edgekit.files.manifests import Manifest, read_manifest, verify
 from edgekit.values import InputEntry, Outcome, StageEvent
 from edgekit_runtime.errors import EdgekitError
 
@@ -30,10 +30,10 @@ def quiet(done: int, total: int, what: str) -> None:
     """A progress callback that shows nothing."""
 
 
-def path_input(role: str, path: Path, output: Path) -> InputEntry:
-    """Digest of a file or tree, with its path relative to the output."""
+def path_input(role: str, path: Path) -> InputEntry:
+    """Digest of a file or tree, with its name: where it lay is the builder's own business."""
     digest = tree_digest(path) if path.is_dir() else file_digest(path)
-    return InputEntry(role=role, digest=digest, path=relative_path(path, output))
+    return InputEntry(role=role, digest=digest, path=path.name)
 
 
 def value_input(role: str, value: object) -> InputEntry:
@@ -50,15 +50,15 @@ def relative_path(path: Path, output: Path) -> str:
 
 
 def up_to_date(output: Path, kind: str, inputs: Sequence[InputEntry]) -> Manifest | None:
-    """The manifest at `output` when it was made from the same inputs and its files are all there."""
+    """The manifest at `output` when it was made from the same inputs and no file has changed since."""
     try:
         manifest = read_manifest(output, kind)
+        if not same_inputs(manifest.inputs, inputs):
+            return None
+        verify(output, manifest)
     except EdgekitError:
         return None
-    if not same_inputs(manifest.inputs, inputs):
-        return None
-    sizes_match = all(_has_size(output / entry.path, entry.size) for entry in manifest.files)
-    return manifest if sizes_match else None
+    return manifest
 
 
 def same_inputs(one: Sequence[InputEntry], other: Sequence[InputEntry]) -> bool:
@@ -68,17 +68,15 @@ def same_inputs(one: Sequence[InputEntry], other: Sequence[InputEntry]) -> bool:
 
 def announce(name: str, result: StageResult, started: float, verdict: Outcome | None = None) -> StageResult:
     """Tell the observers that a stage which began at `started` (time.monotonic) has finished."""
-    seconds = time.monotonic() - started
-    stage_finished(
-        StageEvent(
-            stage=name, output=result.path, seconds=seconds, up_to_date=result.up_to_date, verdict=verdict
-        )
-    )
+    tell(name, result.path, started, up_to_date=result.up_to_date, verdict=verdict)
     return result
 
 
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
+def tell(
+    name: str, output: Path, started: float, *, up_to_date: bool, verdict: Outcome | None = None
+) -> None:
+    """The same for a stage whose result is a file."""
+    seconds = time.monotonic() - started
+    stage_finished(
+        StageEvent(stage=name, output=output, seconds=seconds, up_to_date=up_to_date, verdict=verdict)
+    )

@@ -17,6 +17,7 @@ from edgekit.files.manifests import Manifest, read_manifest, verify, write_manif
 from edgekit.files.tables import nearest
 from edgekit.host.compiling import check_model
 from edgekit.host.compiling import compile_model as compile_in_worker
+from edgekit.stages.backends import engine_hint
 from edgekit.stages.common import (
     OnProgress,
     StageResult,
@@ -30,7 +31,7 @@ from edgekit.stages.common import (
 from edgekit.stages.earning import Findings, check_artifact
 from edgekit.stages.options import backend_options
 from edgekit.stages.rows import CalibrationRows, Draw, read_calibration
-from edgekit.targets import load_target, match_machine
+from edgekit.targets import load_target, match_machine, runs_on
 from edgekit.tasks import Mapped
 from edgekit.values import (
     ArtifactTable,
@@ -144,7 +145,7 @@ def _settle(model: Path, output: Path, options: CompileOptions) -> _Plan:
         )
     entry, spec = find_backend(name), load_backend(name)
     precision = options.precision or target.precision
-    _refuse_unbuildable(spec, precision, target)
+    _refuse_unbuildable(entry, spec, precision, target)
     threads = options.threads or target.run.threads
     run = RunSettings(
         threads=threads,
@@ -179,13 +180,13 @@ def _model_table(manifest: Manifest) -> ModelTable:
     return manifest.model
 
 
-def _refuse_unbuildable(spec: BackendSpec, precision: str, target: Target) -> None:
+def _refuse_unbuildable(entry: BackendEntry, spec: BackendSpec, precision: str, target: Target) -> None:
     if precision not in spec.precisions:
         raise UnknownName(
             f"backend {spec.name!r} does not build {precision!r}", hint=nearest(precision, spec.precisions)
         )
     arch = target.match.arch or platform.machine()
-    if arch not in spec.arches:
+    if not runs_on(spec.arches, arch):
         raise UsageError(
             f"backend {spec.name!r} does not run on {arch}, which target {target.name!r} is",
             hint=f"it runs on {', '.join(spec.arches)}",
@@ -194,7 +195,7 @@ def _refuse_unbuildable(spec: BackendSpec, precision: str, target: Target) -> No
     if missing:
         raise BackendUnavailable(
             f"backend {spec.name!r} is installed but its engine is not: {', '.join(missing)}",
-            hint=f"pip install {' '.join(missing)}",
+            hint=engine_hint(entry),
         )
     if spec.builds_on == "target":
         match = match_machine(target, read_machine())
@@ -237,7 +238,7 @@ def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
     model = InputEntry(
         role="model", digest=plan.model_manifest.digest, path=relative_path(plan.model, plan.output)
     )
-    rows = [path_input("calibration", plan.calibration, plan.output)] if plan.calibration else []
+    rows = [path_input("calibration", plan.calibration)] if plan.calibration else []
     return (model, *rows, value_input("settings", settings))
 
 

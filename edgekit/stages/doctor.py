@@ -9,6 +9,7 @@ from importlib import metadata
 
 from edgekit.host.compiling import probe_backend
 from edgekit.stages.backends import list_backends
+from edgekit.stages.common import OnProgress, quiet
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.machine import read_machine
 
@@ -31,9 +32,9 @@ class DoctorRow:
     detail: str
 
 
-def examine() -> tuple[DoctorRow, ...]:
+def examine(on_progress: OnProgress = quiet) -> tuple[DoctorRow, ...]:
     """Look at Python, the machine, optional libraries, and every backend (in a worker each)."""
-    return (*_here(), *(_library(*row) for row in OPTIONAL), *_backends())
+    return (*_here(), *(_library(*row) for row in OPTIONAL), *_backends(on_progress))
 
 
 def _here() -> tuple[DoctorRow, ...]:
@@ -56,9 +57,11 @@ def _library(module: str, purpose: str, how: str) -> DoctorRow:
     return DoctorRow(state="ok", subject=module, detail=f"{metadata.version(module)}, for {purpose}")
 
 
-def _backends() -> tuple[DoctorRow, ...]:
+def _backends(on_progress: OnProgress) -> tuple[DoctorRow, ...]:
     rows = []
-    for entry in list_backends():
+    entries = list_backends()
+    for number, entry in enumerate(entries):
+        on_progress(number, len(entries), f"asking backend {entry.name}")
         subject = f"backend {entry.name}"
         if entry.state == "broken":
             rows.append(DoctorRow(state="broken", subject=subject, detail=entry.summary))

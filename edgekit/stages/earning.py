@@ -53,11 +53,22 @@ class Findings:
         lines = [f"kept anyway: {line}" for line in self._complaints()]
         if self.golden.outcome is not Outcome.PASS:
             lines.append(f"kept anyway: disagrees with the model: {self.golden.reason}")
+        lines += self._execution()
         if not match_machine(target, read_machine()).ok:
             lines.append(
                 f"checked on the compiling machine, which is not {target.name!r}; speed is not known here"
             )
         return tuple(lines)
+
+    def _execution(self) -> Sequence[str]:
+        if self.precision not in REDUCED:
+            return ()
+        if self.placement is None:
+            return (f"unproven: the backend cannot tell whether nodes really execute in {self.precision}",)
+        rows = [row for row in self.placement.rows if row.precision == self.precision]
+        share = sum(row.time_share or 0.0 for row in rows)
+        nodes = f"{sum(row.nodes for row in rows)} of {self.placement.nodes()} executed nodes"
+        return (f"{nodes} run in {self.precision}, {share:.0%} of the time",)
 
     def _complaints(self) -> Sequence[str]:
         found = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from edgekit.errors import UsageError
 from edgekit.files.manifests import Manifest, read_manifest, verify
 from edgekit.values import ArtifactTable, ModelTable, ReportTable, Target
-from edgekit_runtime.package_info import PackageInfo
+from edgekit_runtime.package_info import PackageInfo, doubts
 from edgekit_runtime.reader import read_info
 from edgekit_runtime.values import Placement, Signature
 
@@ -121,13 +121,19 @@ def _report_lines(table: ReportTable) -> list[str]:
 
 def _package_lines(path: Path, info: PackageInfo) -> list[str]:
     table = info.table
+    engines = ", ".join(f"{name} {version}" for name, version in table.engine_versions.items())
     lines = [
         f"{path}: edgekit package {info.name!r}, made {info.created} by edgekit {info.edgekit}",
         f"  digest      {info.digest} (verified)",
+        *(f"  made from   {entry.role}: {entry.digest[:19]}…" for entry in info.inputs),
         f"  task        {table.task}" + (f" ({', '.join(table.labels)})" if table.labels else ""),
-        f"  backend     {table.backend} {table.backend_version}, {table.precision}",
-        f"  verdict     {table.verdict} at {table.confidence:g}",
+        f"  backend     {table.backend} {table.backend_version}, {table.precision} ({engines})",
+        f"  target      {table.target}, {table.threads} thread(s) on {table.device}",
         *_signature_lines(table.signature),
+        f"  verdict     {table.verdict} at {table.confidence:g}"
+        + (f" on {table.machine}" if table.machine else ""),
+        *(f"    {line.outcome:<13} {line.key} {line.limit:g} {line.unit}".rstrip() for line in table.budget),
+        *(f"  {line}" for line in doubts(info)),
+        "  files",
     ]
-    lines += [f"  unproven    {key}" for key in table.unproven]
-    return lines + (["  packaged although its report did not allow it"] if table.allow_failed else [])
+    return lines + [f"    {entry.size / MIB:9.2f} MiB  {entry.path}" for entry in info.files]

@@ -81,8 +81,14 @@ def _accuracy(
                 side.extend(task.predictions(one, labels)[0] for one in found)
             distance = max(distance, _farthest(*outputs))
             on_progress(start + len(chunk), len(rows), "judging the test rows")
-    truth = [row.label or "" for row in rows]
-    return paired_accuracy(truth, *answers, max_logit_distance=distance)
+    model, artifact = answers
+    return paired_accuracy(
+        task.correct(model, rows),
+        task.correct(artifact, rows),
+        flips=sum(before != after for before, after in zip(model, artifact, strict=True)),
+        metric=task.metric,
+        max_logit_distance=distance,
+    )
 
 
 def _farthest(model: list[dict[str, Array]], artifact: list[dict[str, Array]]) -> float:

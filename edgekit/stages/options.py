@@ -6,19 +6,9 @@ from collections.abc import Mapping
 
 from edgekit.errors import UnknownName, UsageError
 from edgekit.files.tables import nearest
+from edgekit.targets.options import option_value, wanted_value
 from edgekit.values import BackendSpec, OptionSpec
 from edgekit_runtime.values import OptionValue
-
-_WORDS = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
 
 
 def backend_options(
@@ -42,28 +32,11 @@ def backend_options(
 
 
 def _typed(backend: str, option: OptionSpec, value: OptionValue) -> OptionValue:
-    converted = _convert(option.type, value)
+    converted = option_value(option, value)
     if converted is None:
         raise UsageError(
-            f"option {option.name!r} of backend {backend!r} is {value!r}, not of type {option.type}",
+            f"option {option.name!r} of backend {backend!r} is {value!r}, which does not suit "
+            f"{wanted_value(option)}",
             hint=option.help,
         )
-    if option.choices and converted not in option.choices:
-        choices = ", ".join(map(str, option.choices))
-        raise UsageError(
-            f"option {option.name!r} of backend {backend!r} is {value!r}", hint=f"choose from {choices}"
-        )
     return converted
-
-
-def _convert(kind: str, value: OptionValue) -> OptionValue | None:
-    if kind == "bool":
-        return value if isinstance(value, bool) else _WORDS.get(str(value).lower())
-    if isinstance(value, bool):
-        return None
-    try:
-        if kind == "int":
-            return int(value) if not isinstance(value, float) or value.is_integer() else None
-        return float(value) if kind == "float" else str(value)
-    except ValueError:
-        return None

@@ -6,15 +6,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.discovery import stage_finished
 from edgekit.errors import PackageRefused
-from edgekit.files.manifests import Manifest, read_manifest, verify
+from edgekit.files.digests import file_digest
+from edgekit.files.manifests import MANIFEST_NAME, Manifest, read_manifest, verify
 from edgekit.packaging.writer import PackageContents, write_package
-from edgekit.stages.common import relative_path, value_input
+from edgekit.report.jsonfmt import REPORT_FILE, read_document
+from edgekit.stages.common import same_inputs, tell, value_input
 from edgekit.stages.parents import Parent, find_parent, table_of
 from edgekit.tasks import load_task
-from edgekit.values import ArtifactTable, InputEntry, ModelTable, Outcome, ReportTable, StageEvent
-from edgekit_runtime.errors import EdgekitError
+from edgekit.values import ArtifactTable, InputEntry, ModelTable, Outcome, ReportTable
+from edgekit_runtime.errors import DigestMismatch, EdgekitError, ManifestError
 from edgekit_runtime.package_info import BudgetLine, PackageInfo, PackageTable
 from edgekit_runtime.reader import read_info
 
@@ -26,8 +27,8 @@ class PackageOptions:
     the artifact's.
     """
 
-    report: Path | None = None
-    model: Path | None = None
+    report: Path | str | None = None
+    model: Path | str | None = None
     allow_failed: bool = False
     name: str = ""
     force: bool = False
@@ -53,23 +54,17 @@ def package(artifact: Path | str, output: Path | str, options: PackageOptions | 
     manifest = read_manifest(artifact, "artifact")
     table = table_of(manifest.artifact)
     model = find_parent(artifact, manifest, "model", options.model)
-    report = _report(artifact, manifest, options)
+    report = _report(artifact, options)
     packed = _package_table(table, table_of(model.manifest.model), report, options)
     name = options.name or manifest.name
     inputs = (
-        InputEntry(role="artifact", digest=manifest.digest, path=relative_path(artifact, output.parent)),
-        InputEntry(role="model", digest=model.manifest.digest, path=relative_path(model.path, output.parent)),
+        InputEntry(role="artifact", digest=file_digest(artifact / MANIFEST_NAME)),
+        InputEntry(role="model", digest=model.manifest.digest),
         value_input("settings", {"table": packed, "name": name}),
     )
     found = None if options.force else _up_to_date(output, inputs)
     info = found or _write(artifact, manifest, model, output, packed=(name, packed, inputs))
-    seconds = time.monotonic() - started
-    verdict = Outcome(packed.verdict)
-    stage_finished(
-        StageEvent(
-            stage="package", output=output, seconds=seconds, up_to_date=found is not None, verdict=verdict
-        )
-    )
+    tell("package", output, started, up_to_date=found is not None, verdict=Outcome(packed.verdict))
     return PackageResult(path=output, info=info, up_to_date=found is not None)
 
 
@@ -91,29 +86,35 @@ def _write(
     return write_package(output, table=table, contents=contents, name=name, inputs=inputs)
 
 
-def _report(artifact: Path, manifest: Manifest, options: PackageOptions) -> ReportTable | None:
-    path = options.report or artifact.with_name(artifact.name + ".report")
+def _report(artifact: Path, options: PackageOptions) -> ReportTable | None:
+    """The artifact's own report as it was written; None when there is none and that is allowed."""
+    path = Path(options.report) if options.report else artifact.with_name(artifact.name + ".report")
     try:
-        report = table_of(read_manifest(path, "report").report)
-    except EdgekitError as problem:
+        manifest = read_manifest(path, "report")
+    except ManifestError as problem:
         if options.allow_failed:
             return None
         raise PackageRefused(
             f"{artifact}: no report to go by: {problem.message}",
             hint="run `edgekit validate` first, or record that it is unproven with --allow-failed",
         ) from problem
-    if report.artifact_digest != manifest.digest:
+    verify(path, manifest)
+    report = table_of(manifest.report)
+    if read_document(path / REPORT_FILE).report != report:
+        raise DigestMismatch(
+            f"{path / MANIFEST_NAME}: does not say what {REPORT_FILE} says",
+            hint="run `edgekit validate` again",
+        )
+    if report.artifact_manifest != file_digest(artifact / MANIFEST_NAME):
         if options.allow_failed:
             return None
-        raise PackageRefused(
-            f"{path}: is the report of another artifact", hint="run `edgekit validate` again"
-        )
+        hint = "run `edgekit validate` again"
+        raise PackageRefused(f"{path}: is the report of another artifact, or of an earlier one", hint=hint)
     if report.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE) and not options.allow_failed:
-        lines = "; ".join(
-            f"{check.key} {check.outcome}" for check in report.checks if check.outcome != Outcome.PASS
-        )
+        open_checks = (check for check in report.checks if check.outcome is not Outcome.PASS)
+        lines = "; ".join(f"{check.key} {check.outcome}" for check in open_checks)
         raise PackageRefused(
-            f"{artifact}: its report says {report.verdict} ({lines or 'no limit was judged'})",
+            f"{artifact}: its report says {report.verdict} ({lines or 'the goldens differ'})",
             hint="meet the budget, measure longer, or record it with --allow-failed",
         )
     return report
@@ -126,9 +127,8 @@ def _package_table(
     verdict = report.verdict if report is not None else Outcome.NOT_MEASURED
     unproven = [check.key for check in checks if check.outcome is not Outcome.PASS]
     if not checks:
-        unproven.append(
-            "everything: no report" if report is None else "everything: validated without a budget"
-        )
+        why = "no report" if report is None else "validated without a budget"
+        unproven.append(f"everything: {why}")
     machine = report.machine if report is not None else None
     return PackageTable(
         backend=artifact.backend,
@@ -140,7 +140,7 @@ def _package_table(
         tolerance=model.tolerance,
         verdict=verdict,
         confidence=report.confidence if report is not None else 0.0,
-        threads=artifact.run.threads,
+        threads=report.threads if report is not None else artifact.run.threads,
         device=artifact.run.device,
         options=artifact.run.options,
         labels=model.labels,
@@ -152,7 +152,7 @@ def _package_table(
         ),
         unproven=tuple(unproven),
         allow_failed=options.allow_failed and verdict is not Outcome.PASS,
-        target=artifact.target.name,
+        target=report.target_name if report is not None else artifact.target.name,
         machine=(machine.cpu or machine.arch) if machine is not None else "",
     )
 
@@ -164,7 +164,4 @@ def _up_to_date(output: Path, inputs: tuple[InputEntry, ...]) -> PackageInfo | N
         info = read_info(output)
     except EdgekitError:
         return None
-    same = {(entry.role, entry.digest) for entry in info.inputs} == {
-        (entry.role, entry.digest) for entry in inputs
-    }
-    return info if same else None
+    return info if same_inputs(info.inputs, inputs) else None

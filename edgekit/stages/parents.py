@@ -20,7 +20,7 @@ class Parent:
     manifest: Manifest
 
 
-def find_parent(directory: Path, manifest: Manifest, role: str, given: Path | None) -> Parent:
+def find_parent(directory: Path, manifest: Manifest, role: str, given: Path | str | None) -> Parent:
     """The parent with this role: `given`, or where the manifest says it was.
 
     Raises ManifestError when it is not there, DigestMismatch when it has changed since.
@@ -28,7 +28,7 @@ def find_parent(directory: Path, manifest: Manifest, role: str, given: Path | No
     entry = next((entry for entry in manifest.inputs if entry.role == role), None)
     if entry is None:
         raise ManifestError(f"{directory}: its manifest names no {role}", hint="make it again")
-    path = given if given is not None else (directory / entry.path).resolve()
+    path = Path(given) if given is not None else (directory / entry.path).resolve()
     try:
         found = read_manifest(path, role)
     except EdgekitError as problem:

@@ -6,13 +6,15 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from edgekit.devices import open_device
 from edgekit.discovery import engine_versions, find_backend, load_backend
 from edgekit.errors import UsageError
+from edgekit.files.digests import file_digest
 from edgekit.files.directories import new_directory, refuse_foreign
-from edgekit.files.manifests import Manifest, read_manifest, verify, write_manifest
+from edgekit.files.manifests import MANIFEST_NAME, Manifest, read_manifest, verify, write_manifest
 from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import remote_machine
 from edgekit.measuring.accuracy import overlapping
@@ -42,7 +44,14 @@ from edgekit.stages.common import (
 )
 from edgekit.stages.observing import Observed, Subject, observe
 from edgekit.stages.parents import Parent, find_parent, table_of
-from edgekit.targets import apply_budget, has_budget, load_target, match_machine, workload_shape
+from edgekit.targets import (
+    apply_budget,
+    check_threads,
+    has_budget,
+    load_target,
+    match_machine,
+    workload_shape,
+)
 from edgekit.tasks import Mapped, Row, load_task
 from edgekit.tasks.data import read_rows
 from edgekit.values import (
@@ -76,7 +85,7 @@ class ValidateOptions:
     data: Path | str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    model: Path | None = None
+    model: Path | str | None = None
     target: Target | Path | str = ""
     budget: tuple[str, ...] = ()
     no_budget: bool = False
@@ -123,11 +132,11 @@ def validate(
     rows = _rows(plan)
     inputs = _inputs(plan)
     refuse_foreign(plan.output, "report")
+    verify(plan.artifact, plan.manifest)
+    verify(plan.model.path, plan.model.manifest)
     found = None if plan.options.force else up_to_date(plan.output, "report", inputs)
     if found is not None and table_of(found.report).verdict is not Outcome.INCONCLUSIVE:
         return _finished(plan, found, started, fresh=False)
-    verify(plan.artifact, plan.manifest)
-    verify(plan.model.path, plan.model.manifest)
     with new_directory(plan.output, "report") as work:
         report = _measure(plan, rows, on_progress)
         draft = write_manifest(work, name=plan.output.name, inputs=inputs, table=report)
@@ -152,6 +161,7 @@ def _settle(artifact: Path, output: Path | None, options: ValidateOptions) -> _P
     device = open_device(options.device or target.device.uri)
     with WorkerClient(device) as worker:
         machine = remote_machine(worker)
+    check_threads(run.threads, machine)
     match = match_machine(target, machine)
     subject = Subject(
         artifact=artifact,
@@ -210,13 +220,16 @@ def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
         "columns": options.columns,
         "labels": options.labels,
         "seed": options.seed,
+        "judges": [metadata.version(name) for name in ("edgekit", "edgekit-runtime")],
         "backend": find_backend(plan.table.backend).version,
         "engine": engine_versions(load_backend(plan.table.backend)),
     }
     artifact = InputEntry(
-        role="artifact", digest=plan.manifest.digest, path=relative_path(plan.artifact, plan.output)
+        role="artifact",
+        digest=file_digest(plan.artifact / MANIFEST_NAME),
+        path=relative_path(plan.artifact, plan.output),
     )
-    data = [path_input("data", Path(options.data), plan.output)] if options.data else []
+    data = [path_input("data", Path(options.data))] if options.data else []
     return (artifact, *data, value_input("settings", settings), value_input("machine", plan.machine))
 
 
@@ -271,6 +284,7 @@ def _report(plan: _Plan, observed: Observed, evidence: Evidence) -> ReportTable:
     found = figures(evidence.launches, confidence)
     return ReportTable(
         artifact_digest=plan.manifest.digest,
+        artifact_manifest=file_digest(plan.artifact / MANIFEST_NAME),
         artifact_name=plan.manifest.name,
         backend=plan.table.backend,
         precision=plan.table.precision,

@@ -8,6 +8,7 @@
     probing.py    `this-machine` completed; a new target file written from a machine
     budgets.py    limits, their units, `--budget key=value`
     workloads.py  sizes for the model's symbolic axes
+    options.py    values of backend options, in the type declared
     checking.py   `edgekit target check`
 
 How a target file is written: targets/README.md.
@@ -25,10 +26,10 @@ from edgekit.targets.budgets import (
 )
 from edgekit.targets.checking import Finding, check_target
 from edgekit.targets.listing import TargetEntry, list_targets
-from edgekit.targets.loading import load_target
-from edgekit.targets.matching import MatchResult, match_machine
+from edgekit.targets.loading import load_target, parse_target
+from edgekit.targets.matching import MatchResult, match_machine, runs_on
 from edgekit.targets.places import THIS_MACHINE
-from edgekit.targets.probing import probe_target, write_target
+from edgekit.targets.probing import check_threads, probe_target, write_target
 from edgekit.targets.workloads import workload_shape
 
 __all__ = [
@@ -42,11 +43,14 @@ __all__ = [
     "apply_budget",
     "budget_items",
     "check_target",
+    "check_threads",
     "has_budget",
     "list_targets",
     "load_target",
     "match_machine",
+    "parse_target",
     "probe_target",
+    "runs_on",
     "workload_shape",
     "write_target",
 ]

@@ -9,10 +9,11 @@ from typing import Literal
 from edgekit import discovery
 from edgekit.files.tables import nearest
 from edgekit.targets.budgets import GENERATION_KEYS, MACHINE_KEYS, budget_items
-from edgekit.targets.matching import match_machine, same_arch
+from edgekit.targets.matching import match_machine, runs_on
+from edgekit.targets.options import option_value, wanted_value
 from edgekit.targets.probing import usable_threads
 from edgekit.targets.rules import check_values
-from edgekit.values import BackendSpec, OptionSpec, Probe, Target
+from edgekit.values import BackendSpec, Probe, Target
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.machine import ARM_FEATURES, X86_FEATURES
 from edgekit_runtime.values import Machine, OptionValue
@@ -21,12 +22,6 @@ Level = Literal["error", "warning", "note"]
 KNOWN_ISA = (*X86_FEATURES, *ARM_FEATURES)
 NO_BACKEND = 4
 UNPROVEN = 5
-_OPTION_TYPES: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +84,7 @@ def _backend(target: Target, machine: Machine, probe: Callable[[str], Probe] | N
 
 def _fits_backend(target: Target, machine: Machine, spec: BackendSpec) -> Iterator[Finding]:
     arch = target.match.arch
-    if arch and spec.arches and not any(same_arch(arch, known) for known in spec.arches):
+    if arch and not runs_on(spec.arches, arch):
         yield _error("backend", f"{spec.name} runs on {', '.join(spec.arches)}, the target is {arch}")
     if spec.precisions and target.precision not in spec.precisions:
         built = ", ".join(spec.precisions)
@@ -107,19 +102,9 @@ def _options(stage: str, given: Mapping[str, OptionValue], spec: BackendSpec) ->
         if option is None:
             hint = nearest(name, declared) if declared else f"{spec.name} has no {stage} options"
             yield _error(f"{stage}.options.{name}", f"{spec.name} has no such {stage} option; {hint}")
-        elif not _suits(value, option):
-            wanted = ", ".join(map(repr, option.choices)) or option.type
+        elif option_value(option, value) is None:
+            wanted = wanted_value(option)
             yield _error(f"{stage}.options.{name}", f"is {value!r}, which does not suit {wanted}")
-
-
-def _suits(value: OptionValue, option: OptionSpec) -> bool:
-    if isinstance(value, str) and option.type != "str":
-        return True  # text is converted, or refused, where the options are put together
-    if isinstance(value, bool) != (option.type == "bool"):
-        return False
-    if not isinstance(value, _OPTION_TYPES.get(option.type, (str, int, float, bool))):
-        return False
-    return not option.choices or value in option.choices
 
 
 def _machine(target: Target, machine: Machine) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def resolve_file(path: Path) -> tuple[Target, tuple[str, ...], bool]:
     resolved = dataclasses.replace(target_from_table(merged, str(path)), origin=str(path))
     run = merged.get("run")
     return resolved, tuple(name for _, name in chain), isinstance(run, Mapping) and "threads" in run
+
+
+def parse_target(text: str, path: Path | None = None) -> Target:
+    """The target of a text that `probe_target` made; `path` is where it was written, if anywhere."""
+    where = str(path or "")
+    return dataclasses.replace(target_from_table(tomllib.loads(text), where), origin=where)
 
 
 def merge(parent: Mapping[str, object], child: Mapping[str, object]) -> Mapping[str, object]:

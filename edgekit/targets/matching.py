@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from edgekit.targets.places import THIS_MACHINE
@@ -45,6 +45,12 @@ def match_machine(target: Target, machine: Machine) -> MatchResult:
 def same_arch(one: str, other: str) -> bool:
     """Whether two words of platform.machine() mean one architecture."""
     return _arch(one) == _arch(other)
+
+
+def runs_on(arches: Iterable[str], arch: str) -> bool:
+    """Whether `arch` is among a backend's architectures; a backend that names none runs on all."""
+    known = tuple(arches)
+    return not known or any(same_arch(arch, one) for one in known)
 
 
 def tidy(text: str) -> str:

@@ -26,6 +26,17 @@ def usable_threads(machine: Machine) -> int:
     return max(1, min(MAX_THREADS, math.floor(cores))) if math.isfinite(cores) else 1
 
 
+def check_threads(threads: int, machine: Machine) -> None:
+    """Raises UsageError for more threads than the machine lets this process use at once."""
+    usable = usable_threads(machine)
+    if threads > usable:
+        raise UsageError(
+            f"{threads} threads, but this machine lets this process use {usable}: affinity and quota "
+            f"leave {machine.usable_cores:g} of {machine.cores} cores",
+            hint=f"give `--threads {usable}` or set `threads = {usable}` under [run], or raise the quota",
+        )
+
+
 def complete_target(target: Target, machine: Machine, *, threads_given: bool) -> Target:
     """`this-machine`, or what extends it, with every fact it leaves open taken from the machine."""
     seen = _match(machine)

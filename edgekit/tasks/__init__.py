@@ -5,7 +5,7 @@ Built-in tasks are listed below; plugins add theirs through the hook `edgekit_ta
 
 from __future__ import annotations
 
-from edgekit.discovery import plugin_tasks, resolve
+from edgekit.discovery import PASSES_WALLS, plugin_tasks, resolve
 from edgekit.errors import PluginBroken, PluginConflict, UnknownName
 from edgekit.files.tables import nearest
 from edgekit.hooktypes import TaskSpec
@@ -62,7 +62,9 @@ def _make(spec: TaskSpec) -> object:
     factory = resolve(spec.factory)
     try:
         return factory() if callable(factory) else None
-    except Exception as problem:  # the call wall
+    except PASSES_WALLS:
+        raise
+    except BaseException as problem:  # the call wall
         raise PluginBroken(
             f"task {spec.name!r}: {spec.factory}() raised {type(problem).__name__}: {problem}",
             hint="report this to its author",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.errors import DataError, UsageError
+from edgekit.errors import DataError
 from edgekit.files.digests import value_digest
 from edgekit.files.tables import nearest
 from edgekit.tasks.base import Column, Mapped, Row, Task
@@ -55,19 +55,6 @@ def read_rows(
     return tuple(rows)
 
 
-def parse_pairs(text: str, flag: str) -> dict[str, str]:
-    """`"text=review,label=stars"` as a mapping. Raises UsageError naming the flag and the part."""
-    pairs: dict[str, str] = {}
-    for part in text.split(","):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (key and equals and value):
-            raise UsageError(f"{flag}: {part.strip()!r} is not NAME=VALUE", hint="for example text=review")
-        if key in pairs:
-            raise UsageError(f"{flag}: {key!r} is given twice", hint="keep one of them")
-        pairs[key] = value
-    return pairs
-
-
 # --- columns and labels ---------------------------------------------------------------------------
 
 
@@ -100,11 +87,23 @@ def _row(where: str, number: int, cells: Mapping[Column, Cell], words: _Words) -
         if column.label:
             label = words.translate(where, column.name, cell)
         elif isinstance(cell, str):
-            values[column.name] = cell
+            values[column.name] = _unicode(cell, f"{where}, column {column.name!r}")
         elif cell is not None or column.required:  # an optional column may be left open
             found = "nothing" if cell is None else f"{type(cell).__name__} {cell!r}"
             raise DataError(f"{where}, column {column.name!r} holds {found}, not text", hint="give a string")
     return Row(number=number, values=values, digest=value_digest(values), label=label)
+
+
+def _unicode(text: str, where: str) -> str:
+    """JSON can write half of a surrogate pair, which is no character and which no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as problem:
+        raise DataError(
+            f"{where} holds half a character at position {problem.start}",
+            hint="write the file again as UTF-8",
+        ) from None
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

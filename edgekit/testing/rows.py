@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.testing.runner import ROWS_VARIABLE
+from edgekit.testing.runner import ROWS_VARIABLE, total_file
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """How many tests there will be, for whoever shows progress."""
+    total_file(Path(os.environ[ROWS_VARIABLE])).write_text(str(len(session.items)), encoding="utf-8")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 from edgekit.devices.local import module_path
 from edgekit.discovery import find_backend
 from edgekit.errors import WorkerError
+from edgekit.stages.common import OnProgress, quiet
 from edgekit_runtime.errors import MissingDependency
 
 TEST_FILE = """
@@ -32,6 +34,12 @@ class TestBackend(BackendContract):
 #: Outcomes that leave the contract unproven.
 UNPROVEN = ("failed", "blocked", "not available")
 ROWS_VARIABLE = "EDGEKIT_CONTRACT_ROWS"
+_LOOK_SECONDS = 0.2
+
+
+def total_file(rows: Path) -> Path:
+    """Where the child writes how many tests it will run, beside its rows."""
+    return rows.with_suffix(".total")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,23 +61,24 @@ class ContractResult:
     summary: str
 
 
-def run_contract(name: str, *, verbose: bool = False) -> ContractResult:
-    """Run the conformance kit on an installed backend. `verbose` shows pytest's own progress on stderr.
+def run_contract(name: str, *, verbose: bool = False, on_progress: OnProgress = quiet) -> ContractResult:
+    """Run the conformance kit on an installed backend. `verbose` shows pytest's own lines on stderr.
 
-    Raises UnknownName for a backend that is not installed, MissingDependency without pytest.
+    `on_progress` is told how many tests of how many are done, and the latest one's name. Raises UnknownName
+    for a backend that is not installed, MissingDependency without pytest.
     """
     find_backend(name)
     if importlib.util.find_spec("pytest") is None:
         raise MissingDependency("the conformance kit needs pytest", hint="pip install 'edgekit[testing]'")
     with tempfile.TemporaryDirectory(prefix="edgekit-contract-") as directory:
-        rows = _rows(Path(directory), name, verbose)
+        rows = _rows(Path(directory), name, verbose, on_progress)
     counts = Counter(row.outcome for row in rows)
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
     passed = counts["passed"] > 0 and not any(counts[outcome] for outcome in UNPROVEN)
     return ContractResult(backend=name, rows=rows, passed=passed, summary=f"backend {name!r}: {summary}")
 
 
-def _rows(directory: Path, name: str, verbose: bool) -> tuple[ContractRow, ...]:
+def _rows(directory: Path, name: str, verbose: bool, on_progress: OnProgress) -> tuple[ContractRow, ...]:
     found = directory / "rows.jsonl"
     test = directory / "test_backend.py"
     test.write_text(TEST_FILE.format(name=name), encoding="utf-8")
@@ -88,16 +97,43 @@ def _rows(directory: Path, name: str, verbose: bool) -> tuple[ContractRow, ...]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"}
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     environment |= {"PYTHONPATH": module_path(), ROWS_VARIABLE: str(found)}
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        env=environment,
-        stdout=sys.stderr if verbose else subprocess.PIPE,
-        stderr=None if verbose else subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode not in (0, 1) or not found.exists():
-        words = (done.stdout or "").strip().splitlines()[-15:]
+    said = directory / "said.txt"
+    with said.open("w", encoding="utf-8") as stream:
+        out = sys.stderr if verbose else stream
+        child = subprocess.Popen(command, cwd=directory, env=environment, stdout=out, stderr=out)
+        code = _watched(child, found, on_progress)
+    if code not in (0, 1) or not found.exists():
+        words = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-15:]
         raise WorkerError(f"the conformance kit could not run on {name!r}", hint="\n".join(words))
-    return tuple(ContractRow(**json.loads(line)) for line in found.read_text(encoding="utf-8").splitlines())
+    return _read(found)
+
+
+def _watched(child: subprocess.Popen[bytes], found: Path, on_progress: OnProgress) -> int:
+    """The exit code of the kit, its rows told as they come; whatever happens here, it is ended."""
+    told = 0
+    try:
+        while True:
+            code = child.poll()
+            rows = _read(found)
+            if len(rows) > told:
+                told = len(rows)
+                on_progress(told, _total(found), rows[-1].test)
+            if code is not None:
+                return code
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+
+
+def _read(found: Path) -> tuple[ContractRow, ...]:
+    """The rows so far; a line that is still being written is left for the next look."""
+    text = found.read_text(encoding="utf-8") if found.exists() else ""
+    return tuple(ContractRow(**json.loads(line)) for line in text.splitlines(True) if line.endswith("\n"))
+
+
+def _total(found: Path) -> int:
+    total = total_file(found)
+    text = total.read_text(encoding="utf-8") if total.exists() else ""
+    return int(text) if text.isdecimal() else 0

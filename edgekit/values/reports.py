@@ -100,9 +100,13 @@ class GoldenRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportTable:
-    """The `report` table: what validate found. method: the statistics, in one sentence each."""
+    """The `report` table: what validate found. method: the statistics, in one sentence each.
+
+    artifact_digest: over its files; artifact_manifest: of its manifest.json, and so of how it is run.
+    """
 
     artifact_digest: str
+    artifact_manifest: str = ""
     artifact_name: str
     backend: str
     precision: str

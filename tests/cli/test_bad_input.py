@@ -73,7 +73,8 @@ def test_a_target_whose_backend_is_not_installed_says_so(
 ) -> None:
     code, name, text = refused(edgekit, "compile", exported, "--target", "rtx-4060", "-o", tmp_path / "a")
     assert (code, name) == (2, "unknown-name")
-    assert "tensorrt" in text and "pip install" in text
+    assert "'tensorrt' is installed" in text and "onnxruntime" in text
+    assert "pip install" not in text, "a foreign name is no pip command"
 
 
 @pytest.mark.parametrize("harm", ["truncated", "garbage", "missing"])
@@ -141,8 +142,9 @@ def test_a_budget_that_makes_no_sense_is_refused(edgekit: Edgekit, artifact: Pat
         ('{"text": "fine", "label": "splendid"}\n', ("splendid", "positive")),
         ('{"text": "fine", "label": "positive"}\n{"text": \n', ("row 2",)),
         ('{"text": "fine"}\n', ("label",)),
+        ('{"text": "\\ud800", "label": "positive"}\n', ("row 1", "half a character")),
     ],
-    ids=["missing column", "empty", "unknown label", "broken line", "no label"],
+    ids=["missing column", "empty", "unknown label", "broken line", "no label", "half a character"],
 )
 def test_rows_that_cannot_judge_are_named(
     edgekit: Edgekit, artifact: Path, tmp_path: Path, content: str, words: tuple[str, ...]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.stages import doctor
 from edgekit.targets import load_target
+from edgekit.values import Probe
 from tests.conftest import Edgekit
 
 COMMANDS = (
@@ -80,6 +82,35 @@ def test_a_probed_target_loads_and_is_this_machine(edgekit: Edgekit, tmp_path: P
     assert edgekit("target", "probe", "-o", file).returncode == 2, "an existing file is not replaced"
 
 
+def test_a_probed_target_is_printed_as_json_with_and_without_a_file(edgekit: Edgekit, tmp_path: Path) -> None:
+    alone = json.loads(edgekit("target", "probe", "--name", "mine", "--json").stdout)
+    assert (alone["name"], alone["origin"]) == ("mine", "")
+    file = tmp_path / "mine.toml"
+    written = json.loads(edgekit("target", "probe", "--name", "mine", "-o", file, "--json").stdout)
+    assert written == json.loads(edgekit("target", "show", file, "--json").stdout)
+    refused = edgekit("target", "probe", "-o", file, "--json")
+    assert (refused.returncode, json.loads(refused.stdout)["error"]["exit_code"]) == (2, 2)
+
+
+def test_broken_and_doubled_targets_are_listed_with_their_problem(
+    edgekit: Edgekit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "edgekit" / "targets"
+    own.mkdir(parents=True)
+    (own / "kiosk.toml").write_text('name = "kiosk"\nprecison = "int8"\n')
+    (own / "intel-n100.toml").write_text('name = "intel-n100"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    shown = edgekit("target", "list")
+    lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
+    assert shown.returncode == 0
+    assert "UNUSABLE" in lines["kiosk"] and "precison" in lines["kiosk"]
+    assert "also provided by" in lines["intel-n100"]
+    assert "UNUSABLE" not in lines["raspberry-pi-5"]
+    rows = json.loads(edgekit("target", "list", "--json").stdout)
+    assert {row["name"] for row in rows if row["problem"]} == {"kiosk", "intel-n100"}
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+
+
 def test_checking_a_target_says_what_cannot_be_measured_here(edgekit: Edgekit, tmp_path: Path) -> None:
     file = tmp_path / "kiosk.toml"
     file.write_text('name = "kiosk"\nextends = "raspberry-pi-5"\n[budget]\nlatency_p90_ms = 20\n')
@@ -114,6 +145,13 @@ def test_doctor_finds_everything_that_is_installed(edgekit: Edgekit) -> None:
     states = {found["subject"]: found["state"] for found in json.loads(done.stdout)}
     assert done.returncode == 0
     assert {states[name] for name in ("torch", "backend onnxruntime", "backend openvino")} == {"ok"}
+
+
+def test_doctor_tells_which_backend_it_is_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "probe_backend", lambda name: Probe(available=True))
+    told: list[str] = []
+    doctor.examine(lambda done, total, what: told.append(f"{done}/{total} {what}"))
+    assert told[0] == f"0/{len(told)} asking backend example"
 
 
 def test_an_interrupted_command_exits_with_130_and_leaves_nothing(sentiment: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from edgekit.devices import LocalDevice
 
 @hookimpl
 def edgekit_device_kinds():
-    made = ("open_device", "broken", "nothing")
+    made = ("open_device", "broken", "leaving", "nothing")
     schemes = {name: f"test-{name.replace('_', '-')}" for name in made}
     return [DeviceKind(scheme=schemes[name], factory=f"{__name__}:{name}") for name in made]
 
@@ -44,6 +44,10 @@ def broken(uri):
     raise OSError("no route to host")
 
 
+def leaving(uri):
+    raise SystemExit(0)
+
+
 def nothing(uri):
     return None
 """
@@ -51,7 +55,7 @@ def nothing(uri):
 
 @pytest.fixture
 def device_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Three device kinds that a plugin brings."""
+    """Four device kinds that a plugin brings."""
     information = tmp_path / "devices-0.1.dist-info"
     information.mkdir()
     (tmp_path / "edgekit_test_devices.py").write_text(PLUGIN)
@@ -92,6 +96,8 @@ def test_a_plugins_kind_is_opened_by_its_scheme_and_runs_workers() -> None:
 def test_a_kind_that_fails_is_a_device_error_and_one_that_makes_no_device_is_broken() -> None:
     with pytest.raises(DeviceError, match="no route to host"):
         open_device("test-broken://x")
+    with pytest.raises(DeviceError, match="SystemExit"):
+        open_device("test-leaving://x")
     with pytest.raises(PluginBroken, match="made a NoneType"):
         open_device("test-nothing://x")
 

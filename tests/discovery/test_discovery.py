@@ -134,6 +134,51 @@ def test_a_description_that_cannot_be_true_is_a_broken_plugin(
         discovery.load_backend("odd")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("SPEC['capabilities'] = None", "capabilities is None"),
+        ("SPEC['arches'] = 'x86_64'", r"arches is 'x86_64', not tuple\[str"),
+        ("SPEC['precisions'] = ('fp32', 8)", "precisions is"),
+        ("SPEC['builds_on'] = ['target']", "builds_on is"),
+        ("SPEC['engine_modules'] = (1,)", "engine_modules is"),
+        ("SPEC['options'] = (1,)", r"options is \(1,\), not tuple\[OptionSpec"),
+        ("SPEC['options'] = None", "options is None"),
+        ("SAID['summary'] = None", "summary is None, not str"),
+        ("SAID['compiler'] = open", "compiler is"),
+        ("SAID['name'] = 3", "name is 3"),
+        ("SAID['api_version'] = '1'", "api_version is '1', not an int"),
+        ("SAID['api_version'] = None", "api_version is None"),
+        ("OPTION['default'] = None", "option 'level': default is None"),
+        ("OPTION['type'] = int", "option 'level': type is"),
+        ("OPTION['choices'] = 'ab'", "option 'level': choices is"),
+        ("OPTION['help'] = 7", "option 'level': help is 7"),
+        ("OPTION['tunable'] = 'no'", "option 'level': tunable is 'no', not bool"),
+        ("OPTION['name'] = ('a',)", "name is"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named_and_hides_no_other_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, words: str
+) -> None:
+    code = f"""
+from edgekit.api import OptionSpec
+
+OPTION = dict(name="level", type="int", default=1, help="how hard to try")
+SAID = dict(name=NAME, summary="odd", api_version=1, compiler=f"{{__name__}}:Compiler")
+{change}
+
+@hookimpl
+def edgekit_backend():
+    return BackendSpec(**{{"options": (OptionSpec(**OPTION),), **SPEC, **SAID}})
+"""
+    install_plugin(monkeypatch, tmp_path, "odd", code)
+    install_plugin(monkeypatch, tmp_path, "mine")
+    with pytest.raises(PluginBroken, match=f"'odd' .*: {words}"):
+        discovery.load_backend("odd")
+    states = {row.name: row.state for row in list_backends()}
+    assert (states["odd"], states["mine"]) == ("broken", "ready")
+
+
 def test_another_api_version_says_which_side_to_upgrade(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,10 +208,14 @@ def test_two_providers_of_one_name_are_both_named(tmp_path: Path, monkeypatch: p
     assert "vendor-2" in caught.value.message
 
 
-def test_an_unknown_backend_names_the_nearest() -> None:
+def test_an_unknown_backend_names_the_nearest_and_is_never_a_pip_command() -> None:
     with pytest.raises(UnknownName) as caught:
         discovery.load_backend("onxruntime")
-    assert "onnxruntime" in caught.value.hint
+    assert "did you mean 'onnxruntime'?" in caught.value.hint
+    with pytest.raises(UnknownName) as caught:
+        discovery.load_backend("zzz; rm -rf")
+    assert "installed: example, onnxruntime, openvino" in caught.value.hint
+    assert "pip" not in caught.value.hint and "zzz" not in caught.value.hint
 
 
 def test_a_missing_engine_is_seen_without_importing_it(
@@ -175,12 +224,37 @@ def test_a_missing_engine_is_seen_without_importing_it(
     install_plugin(monkeypatch, tmp_path, "mine", "SPEC['engine_modules'] = ('json', 'no_such_engine.core')")
     assert discovery.missing_engine(discovery.load_backend("mine")) == ("no_such_engine.core",)
     (row,) = [row for row in list_backends() if row.name == "mine"]
-    assert (row.state, "no_such_engine" in row.summary) == ("engine missing", True)
+    assert (row.state, row.capabilities) == ("engine missing", ("placement",))
+    assert "no module no_such_engine.core: `pip install edgekit-mine`" in row.summary
 
 
 def test_without_a_reference_backend_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovery, "backends", lambda: ())
-    with pytest.raises(BackendUnavailable, match="check an export"):
+    with pytest.raises(BackendUnavailable, match="check an export") as caught:
+        discovery.reference_backend()
+    assert "pip install edgekit[all]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("hidden", "chosen"),
+    [
+        ((), "onnxruntime"),
+        (("onnxruntime",), "openvino"),
+        (("openvino",), "onnxruntime"),
+        (("onnxruntime", "openvino"), "example"),
+    ],
+)
+def test_uninstalling_a_runtime_leaves_one_that_can_check_exports(
+    monkeypatch: pytest.MonkeyPatch, hidden: tuple[str, ...], chosen: str
+) -> None:
+    real = discovery._is_installed
+    monkeypatch.setattr(discovery, "_is_installed", lambda module: module not in hidden and real(module))
+    assert discovery.reference_backend() == chosen
+
+
+def test_reference_backends_without_their_engines_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "_is_installed", lambda module: False)
+    with pytest.raises(BackendUnavailable, match=r"openvino \(its engine, openvino, is not installed\)"):
         discovery.reference_backend()
 
 
@@ -199,13 +273,40 @@ def test_observers_are_told_and_can_never_fail_a_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """edgekit_stage_finished is contained."""
-    bad = "from edgekit.api import hookimpl\n@hookimpl\ndef edgekit_stage_finished(event):\n raise OSError"
+    code = "from edgekit.api import hookimpl\n@hookimpl\ndef edgekit_stage_finished(event):\n raise "
     install_hooks(monkeypatch, tmp_path, "extras", OBSERVER)
-    install_hooks(monkeypatch, tmp_path, "grumpy", bad)
+    install_hooks(monkeypatch, tmp_path, "grumpy", f"{code}OSError")
+    install_hooks(monkeypatch, tmp_path, "quitter", f"{code}SystemExit(0)")
     event = StageEvent(stage="compile", output=tmp_path, seconds=1.0, up_to_date=False, verdict=Outcome.PASS)
     discovery.stage_finished(event)
     assert [event] == importlib.import_module("edgekit_hooks_extras").SEEN
     assert "plugin grumpy raised in edgekit_stage_finished" in caplog.text
+    assert "plugin quitter raised in edgekit_stage_finished: SystemExit: 0" in caplog.text
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "MemoryError"])
+@pytest.mark.parametrize("place", ["import", "hook", "observer"])
+def test_ctrl_c_and_want_of_memory_pass_every_wall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str, place: str
+) -> None:
+    hook = {"hook": "edgekit_tasks()", "observer": "edgekit_stage_finished(event)"}.get(place)
+    head = f"from edgekit.api import hookimpl\n@hookimpl\ndef {hook}:\n " if hook else ""
+    install_hooks(monkeypatch, tmp_path, "stopped", f"{head}raise {raised}")
+    event = StageEvent(stage="compile", output=tmp_path, seconds=1.0, up_to_date=False, verdict=Outcome.PASS)
+    with pytest.raises((KeyboardInterrupt, MemoryError)):
+        discovery.stage_finished(event) if place == "observer" else discovery.plugin_tasks()
+
+
+def test_a_hook_plugin_that_exits_is_left_out_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        "import sys\nfrom edgekit.api import hookimpl\n@hookimpl\ndef edgekit_device_kinds():\n sys.exit(0)"
+    )
+    install_hooks(monkeypatch, tmp_path, "extras", OBSERVER)
+    install_hooks(monkeypatch, tmp_path, "quitter", code)
+    assert [kind.scheme for kind in discovery.plugin_device_kinds()] == ["pigeon"]
+    assert "plugin quitter raised in edgekit_device_kinds: SystemExit" in caplog.text
 
 
 def test_a_hook_plugin_whose_import_raises_is_left_out_with_a_warning(
@@ -215,6 +316,15 @@ def test_a_hook_plugin_whose_import_raises_is_left_out_with_a_warning(
     install_hooks(monkeypatch, tmp_path, "wreck", "1 / 0")
     assert [kind.scheme for kind in discovery.plugin_device_kinds()] == ["pigeon"]
     assert "wreck" in caplog.text
+
+
+def test_a_module_that_exits_when_it_is_asked_for_a_name_is_a_broken_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "edgekit_test_lazy.py").write_text("def __getattr__(name): raise SystemExit(0)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PluginBroken, match="SystemExit"):
+        discovery.resolve("edgekit_test_lazy:thing")
 
 
 @pytest.mark.parametrize("reference", ["no.such.module:x", "json:no_such_name", "json"])

@@ -214,7 +214,9 @@ def test_a_missing_backend_says_what_to_install(tmp_path: Path) -> None:
         pytest.raises(OpenFailed, match="'nowhere' is not installed here") as caught,
     ):
         open_remote(worker, tmp_path, "nowhere", "fp32", RunSettings())
-    assert caught.value.hint == "pip install edgekit-nowhere"
+    assert "install the distribution that provides it (installed: " in caught.value.hint
+    assert "example (edgekit-example " in caught.value.hint
+    assert "pip" not in caught.value.hint, "a foreign name is no pip command"
 
 
 def test_a_missing_artifact_directory_is_open_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -33,16 +33,17 @@ def record(rows: int, lost: int, gained: int) -> AccuracyRecord:
 
 
 def test_rows_are_paired_and_flips_between_two_wrong_answers_count_as_flips_only() -> None:
-    found = paired_accuracy(list("abbb"), list("abac"), list("aabd"), max_logit_distance=0.5)
+    model, artifact = (True, True, False, False), (True, False, True, False)
+    found = paired_accuracy(model, artifact, flips=3, metric="exact match", max_logit_distance=0.5)
     assert (found.rows, found.lost, found.gained, found.flips) == (4, 1, 1, 3)
     assert found.artifact == found.model == 0.5
-    assert (found.metric, found.max_logit_distance) == ("accuracy", 0.5)
+    assert (found.metric, found.max_logit_distance) == ("exact match", 0.5)
 
 
 def test_answers_that_do_not_pair_are_refused() -> None:
-    for answers in ((["a"], [], ["a"]), (["a"], ["a"], []), ([], [], [])):
+    for model, artifact in (((), (True,)), ((True,), ()), ((), ())):
         with pytest.raises(DataError, match="paired row by row"):
-            paired_accuracy(*answers)
+            paired_accuracy(model, artifact, flips=0, metric="accuracy")
 
 
 def test_enough_rows_prove_a_small_drop_and_a_large_one() -> None:

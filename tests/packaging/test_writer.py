@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.errors import OutputError
+from edgekit.errors import OutputBusy, OutputError
 from edgekit.packaging.writer import PackageContents, write_package
 from edgekit.values import InputEntry
 from edgekit_runtime.errors import DigestMismatch, ManifestError, PackageError
@@ -181,6 +181,56 @@ def test_a_full_disk_is_explained(write: Write, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OutputError, match="No space left on device; nothing was left") as caught:
         write(tmp_path / "demo.edgekit")
     assert "free some space" in caught.value.hint
+
+
+def test_what_a_killed_run_left_is_swept_up_by_the_next(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: object, *arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path / "out" / "demo.edgekit"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(zipfile.ZipFile, "writestr", killed)
+        patched.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+        write(output)
+    assert len(names(output.parent)) >= 1
+    (output.parent / ".edgekit-demo.edgekit-2-01234567.work").write_text("of another output")
+    write(output)
+    assert names(output.parent) == [".edgekit-demo.edgekit-2-01234567.work", "demo.edgekit"]
+
+
+def test_two_runs_do_not_write_one_package(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_zip, tried = zipfile.ZipFile.writestr, []
+
+    def meanwhile(self: zipfile.ZipFile, *arguments: object) -> None:
+        if not tried:
+            tried.append(True)
+            with pytest.raises(OutputBusy, match="another edgekit run"):
+                write(tmp_path / "demo.edgekit")
+        write_zip(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", meanwhile)
+    write(tmp_path / "demo.edgekit")
+    assert tried
+    assert read_info(tmp_path / "demo.edgekit").name == "demo"
+
+
+def test_a_file_that_vanishes_while_it_is_packed_is_not_blamed_on_the_output(
+    write: Write, contents: PackageContents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_zip = zipfile.ZipFile.writestr
+
+    def meddling(self: zipfile.ZipFile, *arguments: object) -> None:
+        (contents.artifact / "graph.xml").unlink()
+        write_zip(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", meddling)
+    with pytest.raises(FileNotFoundError, match=r"graph\.xml"):
+        write(tmp_path / "demo.edgekit")
+    assert names(tmp_path) == ["artifact", "golden"]
 
 
 @pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write anywhere")

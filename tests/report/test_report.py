@@ -55,6 +55,10 @@ def broken_writer(manifest: Manifest) -> str:
     raise ZeroDivisionError("no")
 
 
+def leaving_writer(manifest: Manifest) -> str:
+    sys.exit(0)
+
+
 def wordless_writer(manifest: Manifest) -> object:
     return 5
 
@@ -102,7 +106,12 @@ def test_a_plugin_cannot_write_beside_the_report(
 
 @pytest.mark.parametrize(
     ("writer", "error"),
-    [("broken_writer", PluginError), ("wordless_writer", PluginBroken), ("FORMATS", PluginBroken)],
+    [
+        ("broken_writer", PluginError),
+        ("leaving_writer", PluginError),
+        ("wordless_writer", PluginBroken),
+        ("FORMATS", PluginBroken),
+    ],
 )
 def test_a_writer_that_fails_is_named(
     mixed: Manifest, monkeypatch: pytest.MonkeyPatch, writer: str, error: type[Exception]
@@ -176,7 +185,7 @@ def test_the_verdict_line_can_be_quoted(mixed: Manifest, failed: Manifest) -> No
     )
     unlimited = report(Budget())
     agreeing = wording.verdict_line(table_of(unlimited))
-    assert agreeing.startswith("PASS: ")
+    assert agreeing.startswith("NOT_MEASURED: ")
     assert agreeing.endswith("agrees with the exported model; no limit was given.")
     nothing = changed(unlimited, golden=None, verdict=Outcome.NOT_MEASURED)
     assert wording.verdict_line(table_of(nothing)).endswith("was not judged; no limit was given.")

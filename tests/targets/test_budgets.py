@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from edgekit.errors import TargetFileError, UsageError
-from edgekit.targets import BUDGET_UNITS, apply_budget, budget_items, has_budget
+from edgekit.targets import BUDGET_UNITS, MACHINE_KEYS, apply_budget, budget_items, has_budget
 from edgekit.values import Budget, Target
 
 TARGET = Target(name="t", budget=Budget(latency_p90_ms=9, artifact_mib=5))
@@ -65,3 +65,7 @@ def test_what_is_no_limit_is_a_usage_error(override: str, named: str) -> None:
 def test_a_limit_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="given twice"):
         apply_budget(TARGET, ["latency_p90_ms=20", "latency_p90_ms=30"])
+
+
+def test_every_limit_but_those_of_files_and_rows_is_bound_to_the_machine() -> None:
+    assert set(BUDGET_UNITS) - set(MACHINE_KEYS) == {"artifact_mib"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.targets import load_target, match_machine
+from edgekit.targets import load_target, match_machine, runs_on
 from edgekit.targets.matching import NOT_RECOGNISABLE
 from edgekit.values import Match, Target
 
@@ -99,3 +99,10 @@ def test_features_beyond_the_targets_are_told() -> None:
 @given(pattern=st.text(max_size=20), cpu=st.text(max_size=20))
 def test_no_pattern_and_no_name_breaks_matching(pattern: str, cpu: str) -> None:
     match_machine(Target(name="t", match=Match(arch="x86_64", cpu=pattern)), replace(N100, cpu=cpu))
+
+
+def test_a_backend_runs_on_an_architecture_by_any_of_its_names_and_on_all_when_it_names_none() -> None:
+    assert runs_on(("x86_64",), "AMD64")
+    assert runs_on(("aarch64",), "arm64")
+    assert not runs_on(("x86_64",), "aarch64")
+    assert runs_on((), "riscv64")

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import OutputError, UsageError
-from edgekit.targets import has_budget, load_target, match_machine, probe_target, write_target
+from edgekit.targets import (
+    check_threads,
+    has_budget,
+    load_target,
+    match_machine,
+    parse_target,
+    probe_target,
+    write_target,
+)
 from edgekit.targets.loading import target_from_table
 from edgekit.values import Target
 from edgekit_runtime.values import Machine
@@ -121,3 +129,21 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> No
         write_target("x", tmp_path)
     with pytest.raises(OutputError, match="cannot be written"):
         write_target("x", tmp_path / "missing" / "kiosk.toml")
+
+
+def test_more_threads_than_the_quota_allows_are_refused() -> None:
+    machine = MACHINES["haswell"]  # usable_cores 1.5: a quota of one core and a half
+    check_threads(1, machine)
+    with pytest.raises(UsageError, match="2 threads, but this machine lets this process use 1") as caught:
+        check_threads(2, machine)
+    assert "1.5 of 4 cores" in caught.value.message
+    assert "--threads 1" in caught.value.hint
+    check_threads(4, MACHINES["n100"])
+
+
+def test_a_probed_text_is_the_target_that_its_file_would_be(tmp_path: Path) -> None:
+    text = probe_target(MACHINES["n100"], "kiosk")
+    assert parse_target(text).name == "kiosk"
+    file = tmp_path / "kiosk.toml"
+    write_target(text, file)
+    assert parse_target(text, file) == load_target(file)

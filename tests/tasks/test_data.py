@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import DataError, UsageError
+from edgekit.errors import DataError
 from edgekit.tasks import Mapped, load_task
-from edgekit.tasks.data import parse_pairs, read_rows
+from edgekit.tasks.data import read_rows
 
 TASK = load_task("text-classification")
 LABELS = ("negative", "positive")
@@ -217,10 +217,3 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_custom_model_takes_no_rows(jsonl: Path) -> None:
     write(jsonl, {"text": "a"})
     assert "custom" in refused(jsonl, task=load_task("custom")).message
-
-
-def test_pairs_of_a_flag_are_parsed_and_mistakes_named() -> None:
-    assert parse_pairs("text=review, label=stars", "--columns") == {"text": "review", "label": "stars"}
-    for text in ("text", "=a", "text=", "a=b,a=c", ""):
-        with pytest.raises(UsageError, match="--columns"):
-            parse_pairs(text, "--columns")

@@ -21,6 +21,14 @@ class Shouting(Custom):
     name = "shouting"  # type: ignore[assignment]
 
 
+def leave() -> None:
+    sys.exit(0)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 class NoTask:
     name = "no-task"
 
@@ -86,6 +94,15 @@ def test_a_factory_that_makes_no_such_task_is_a_broken_plugin(
 ) -> None:
     plug_in(monkeypatch, TaskSpec(name="other", factory=factory))
     with pytest.raises(PluginBroken):
+        load_task("other")
+
+
+def test_a_factory_that_exits_is_a_broken_plugin_and_ctrl_c_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, TaskSpec(name="other", factory=f"{__name__}:leave"))
+    with pytest.raises(PluginBroken, match="SystemExit"):
+        load_task("other")
+    plug_in(monkeypatch, TaskSpec(name="other", factory=f"{__name__}:interrupt"))
+    with pytest.raises(KeyboardInterrupt):
         load_task("other")
 
 

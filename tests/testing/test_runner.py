@@ -26,7 +26,10 @@ def test_a_good_backend_passes_and_nothing_is_left_behind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    result = run_contract("example")
+    told: list[tuple[int, int, str]] = []
+    result = run_contract("example", on_progress=lambda *step: told.append(step))
+    assert [step[0] for step in told] == sorted({step[0] for step in told})
+    assert told[-1] == (len(result.rows), len(result.rows), result.rows[-1].test)
     assert result.passed, [row for row in result.rows if row.outcome in ("failed", "blocked")]
     assert list(tmp_path.iterdir()) == []
     outcomes = {row.test: (row.outcome, row.reason) for row in result.rows}

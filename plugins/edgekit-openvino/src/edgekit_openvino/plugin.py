@@ -50,7 +50,7 @@ def edgekit_backend() -> BackendSpec:
         compiler="edgekit_openvino.compiler:Compiler",
         arches=("x86_64", "AMD64", "aarch64", "arm64"),
         precisions=("fp32", "fp16", "bf16", "int8"),
-        capabilities=("dynamic-shapes", "placement", "profile", "keep-high"),
+        capabilities=("dynamic-shapes", "reference", "placement", "profile", "keep-high"),
         builds_on="anywhere",
         engine_modules=("openvino",),
         options=OPTIONS,

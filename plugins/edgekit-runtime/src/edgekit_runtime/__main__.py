@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit_runtime.errors import EdgekitError, InputError
-from edgekit_runtime.package_info import PackageInfo
+from edgekit_runtime.package_info import PackageInfo, doubts
 from edgekit_runtime.processors import Row
 from edgekit_runtime.reader import Package, open_package
 
@@ -78,7 +78,7 @@ def _run(package: Package, rows: Sequence[Row], as_json: bool) -> None:
     for row, item in zip(rows, predictions, strict=True):
         text = row if isinstance(row, str) else " | ".join(row)
         print(f"{item.label}\t{item.score:.4f}\t{text}")
-    for line in _doubts(package.info):
+    for line in doubts(package.info):
         print(line, file=sys.stderr)
 
 
@@ -107,18 +107,8 @@ def _verify(package: Package, as_json: bool) -> None:
     print(f"verdict   {table.verdict} at {table.confidence:g}, recorded{where}")
     for line in table.budget:
         print(f"          {line.outcome:<12} {line.key} {line.limit:g} {line.unit}".rstrip())
-    for text in _doubts(info):
+    for text in doubts(info):
         print(text)
-
-
-def _doubts(info: PackageInfo) -> list[str]:
-    """What must not be forgotten about a package, whenever it is used."""
-    doubts = []
-    if info.table.allow_failed:
-        doubts.append(f"warning: packed with --allow-failed although its verdict was {info.table.verdict}")
-    if info.table.unproven:
-        doubts.append(f"unproven: {', '.join(info.table.unproven)}")
-    return doubts
 
 
 def _summary(info: PackageInfo) -> dict[str, object]:

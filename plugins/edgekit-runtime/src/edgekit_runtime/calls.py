@@ -6,7 +6,7 @@ Only functions with the mark can be called by name from the host.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -169,8 +169,3 @@ def says_out_of_memory(text: str) -> bool:
     """Whether an engine's message or last words are about missing memory."""
     lowered = text.lower()
     return any(words in lowered for words in _MEMORY_WORDS)
-
-
-def to_params(params: Mapping[str, JsonValue]) -> Table:
-    """Parameters with typed readers, as a worker function gets them."""
-    return Table(params, where="params")

@@ -20,10 +20,10 @@ def load_opener(backend: str) -> Opener:
     """Import the session half of `backend`. Raises `OpenFailed` that names what is missing or broken."""
     found = [point for point in _points() if point.name == backend]
     if not found:
-        known = ", ".join(sorted(find_openers())) or "none"
+        known = ", ".join(f"{name} ({describe(point)})" for name, point in sorted(find_openers().items()))
         raise OpenFailed(
-            f"backend {backend!r} is not installed here (installed: {known})",
-            hint=f"pip install edgekit-{backend}",
+            f"backend {backend!r} is not installed here",
+            hint=f"install the distribution that provides it (installed: {known or 'none'})",
         )
     if len({point.value for point in found}) > 1:
         providers = " and ".join(sorted({describe(point) for point in found}))
@@ -69,9 +69,9 @@ def _imported(point: metadata.EntryPoint) -> object:
     except BaseException as cause:  # the import wall: a plugin may raise anything, even SystemExit
         missing = missing_module(cause)
         if missing:
+            need = f"pip install {point.dist.metadata['Name']}" if point.dist else "reinstall the backend"
             raise OpenFailed(
-                f"{who} needs the module {missing!r}, which is not installed here",
-                hint=f"pip install {point.dist.metadata['Name'] if point.dist else missing}",
+                f"{who} needs the module {missing!r}, which is not installed here", hint=need
             ) from cause
         raise OpenFailed(
             f"{who} cannot be imported: {type(cause).__name__}: {cause}",

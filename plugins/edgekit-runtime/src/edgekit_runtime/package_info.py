@@ -97,6 +97,16 @@ class PackageInfo:
     table: PackageTable
 
 
+def doubts(info: PackageInfo) -> list[str]:
+    """What must not be forgotten about a package, whenever it is used."""
+    doubts = []
+    if info.table.allow_failed:
+        doubts.append(f"warning: packed with --allow-failed although its verdict was {info.table.verdict}")
+    if info.table.unproven:
+        doubts.append(f"unproven: {', '.join(info.table.unproven)}")
+    return doubts
+
+
 def info_to_bytes(info: PackageInfo) -> bytes:
     """The manifest.json of a package. `schema` and `kind` come first: they are its mark."""
     table = {
