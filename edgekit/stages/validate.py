@@ -50,6 +50,7 @@ from edgekit.targets import (
     has_budget,
     load_target,
     match_machine,
+    usable_threads,
     workload_shape,
 )
 from edgekit.tasks import Mapped, Row, load_task
@@ -161,8 +162,11 @@ def _settle(artifact: Path, output: Path | None, options: ValidateOptions) -> _P
     device = open_device(options.device or target.device.uri)
     with WorkerClient(device) as worker:
         machine = remote_machine(worker)
-    check_threads(run.threads, machine)
     match = match_machine(target, machine)
+    if match.ok or options.threads:
+        check_threads(run.threads, machine)
+    else:  # nothing here speaks for the target; its threads may be more than this machine has
+        run = dataclasses.replace(run, threads=min(run.threads, usable_threads(machine)))
     subject = Subject(
         artifact=artifact,
         table=table,

@@ -29,7 +29,7 @@ from edgekit.targets.listing import TargetEntry, list_targets
 from edgekit.targets.loading import load_target, parse_target
 from edgekit.targets.matching import MatchResult, match_machine, runs_on
 from edgekit.targets.places import THIS_MACHINE
-from edgekit.targets.probing import check_threads, probe_target, write_target
+from edgekit.targets.probing import check_threads, probe_target, usable_threads, write_target
 from edgekit.targets.workloads import workload_shape
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "parse_target",
     "probe_target",
     "runs_on",
+    "usable_threads",
     "workload_shape",
     "write_target",
 ]

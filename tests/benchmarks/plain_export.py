@@ -16,7 +16,11 @@ def plain(source: Path, output: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     model = AutoModelForSequenceClassification.from_pretrained(source).eval()
-    feeds = dict(AutoTokenizer.from_pretrained(source)(["a short text", "and another"], return_tensors="pt"))
+    feeds = dict(
+        AutoTokenizer.from_pretrained(source)(
+            ["a short text", "and another"], padding=True, return_tensors="pt"
+        )
+    )
     axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with torch.no_grad():
         torch.onnx.export(
