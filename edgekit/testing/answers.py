@@ -10,12 +10,13 @@ import pytest
 from edgekit.testing.base import Contract, broken, needs_capability, needs_precision, promise
 from edgekit.testing.bench import Bench
 from edgekit.testing.closeness import REFERENCE, difference, relative_error
-from edgekit.testing.models import ModelCase, case, cases
+from edgekit.testing.families import ALL, case
+from edgekit.testing.models import ModelCase
 from edgekit_runtime.errors import InputError
 from edgekit_runtime.session import Array
 
-NAMES = tuple(found.name for found in cases())
-QUANTIZABLE = tuple(found.name for found in cases() if found.quantizable)
+NAMES = tuple(found.name for found in ALL)
+QUANTIZABLE = tuple(found.name for found in ALL if found.quantizable)
 LOWER = ("fp16", "bf16", "int8")
 
 

@@ -21,7 +21,8 @@ from edgekit.host.client import WorkerClient
 from edgekit.host.compiling import compile_model
 from edgekit.host.sessions import RemoteSession, open_remote
 from edgekit.testing.boxes import Box, House
-from edgekit.testing.models import USUAL, ModelCase, case
+from edgekit.testing.families import case
+from edgekit.testing.models import USUAL, ModelCase
 from edgekit.testing.troubles import Docket, Trouble, named_for
 from edgekit.values import (
     BackendSpec,

@@ -10,7 +10,7 @@ import pytest
 from edgekit.errors import CompileFailed, ContractViolation, ModelFileError, ModelNotSupported, WorkerError
 from edgekit.testing.base import Contract, needs_capability, needs_precision, promise
 from edgekit.testing.bench import PLAINEST, SAMPLE, Bench, Built
-from edgekit.testing.models import case
+from edgekit.testing.families import case
 from edgekit.testing.troubles import in_words
 from edgekit_runtime.errors import OpenFailed
 from edgekit_runtime.values import PRECISIONS

@@ -15,7 +15,7 @@ from edgekit.devices.local import module_path
 from edgekit.discovery import find_backend
 from edgekit.testing.base import Contract, broken, promise
 from edgekit.testing.bench import Bench
-from edgekit.testing.models import case
+from edgekit.testing.families import case
 from edgekit.values import OptionSpec
 from edgekit_runtime.openers import find_openers
 from edgekit_runtime.values import PRECISIONS

@@ -335,3 +335,8 @@ ALL = (
     ),
     ModelCase(name="fixed", build=_fixed, draw=_fixed_feeds, inputs=FIXED_IN, outputs=FIXED_OUT),
 )
+
+
+def case(name: str) -> ModelCase:
+    """The model called `name`."""
+    return next(found for found in ALL if found.name == name)

@@ -71,7 +71,7 @@ class ModelCase:
 
     def answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """What the model gives for `feeds`, by the reference implementation of ONNX itself."""
-        got = _reference(self.name).run(None, dict(feeds))
+        got = _reference(self.build).run(None, dict(feeds))
         return {spec.name: np.asarray(value) for spec, value in zip(self.outputs, got, strict=True)}
 
 
@@ -149,18 +149,6 @@ def tensor(name: str, *shape: int | str, dtype: str = "float32") -> TensorSpec:
     return TensorSpec(name=name, dtype=dtype, shape=shape)
 
 
-def cases() -> tuple[ModelCase, ...]:
-    """All models of the kit, the plainest first."""
-    from edgekit.testing import families
-
-    return families.ALL
-
-
-def case(name: str) -> ModelCase:
-    """The model called `name`."""
-    return next(found for found in cases() if found.name == name)
-
-
 def _info(spec: TensorSpec) -> Any:
     from onnx import helper
 
@@ -169,7 +157,7 @@ def _info(spec: TensorSpec) -> Any:
 
 
 @cache
-def _reference(name: str) -> Any:
+def _reference(build: Callable[[], Any]) -> Any:
     from onnx.reference import ReferenceEvaluator
 
-    return ReferenceEvaluator(case(name).build())
+    return ReferenceEvaluator(build())

@@ -10,8 +10,9 @@ import pytest
 from edgekit.testing.base import Contract, broken, needs_capability, promise
 from edgekit.testing.bench import Bench
 from edgekit.testing.closeness import difference
+from edgekit.testing.families import case
 from edgekit.testing.inside import QUIET
-from edgekit.testing.models import USUAL, case
+from edgekit.testing.models import USUAL
 from edgekit_runtime.errors import InputError, SessionClosed
 from edgekit_runtime.feeds import unpack_many
 from edgekit_runtime.session import Array

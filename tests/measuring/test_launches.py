@@ -18,7 +18,7 @@ from edgekit.host.compiling import compile_model
 from edgekit.measuring.inputs import fresh_feeds
 from edgekit.measuring.launches import LaunchSetup, measure_launches
 from edgekit.measuring.plan import Decision, MeasurementPlan, check_confidence
-from edgekit.testing.models import case
+from edgekit.testing.families import case
 from edgekit.values import CompileRequest, LaunchRecord, RunSettings, Target
 from edgekit_runtime.session import Feeds
 from edgekit_runtime.values import Signature, TensorSpec

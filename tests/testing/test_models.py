@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from edgekit.testing.models import USUAL, ModelCase, case, cases
+from edgekit.testing.families import ALL, case
+from edgekit.testing.models import USUAL, ModelCase
 
-every_model = pytest.mark.parametrize("model", cases(), ids=lambda model: model.name)
+every_model = pytest.mark.parametrize("model", ALL, ids=lambda model: model.name)
 
 
 @every_model
@@ -61,4 +62,4 @@ def test_the_models_hold_what_they_are_for() -> None:
     assert any("" in node.input for node in case("odd-names").build().graph.node)
     assert any(spec.shape == () for spec in case("several-inputs").inputs)
     assert not case("fixed").axes()
-    assert {found.name for found in cases() if found.quantizable} == {"mlp", "conv", "attention"}
+    assert {found.name for found in ALL if found.quantizable} == {"mlp", "conv", "attention"}
