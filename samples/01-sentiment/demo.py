@@ -38,7 +38,7 @@ class Judged:
     report: dict
 
 
-def edgekit(*arguments: object, allowed: tuple[int, ...] = (0,), quiet: bool = True) -> None:
+def edgekit(*arguments: object, allowed: tuple[int, ...] = (0,)) -> None:
     """Run one edgekit command, shown as it would be typed."""
     words = [str(argument) for argument in arguments]
     print(f"\n$ edgekit {' '.join(words)}", flush=True)
