@@ -17,7 +17,7 @@ from edgekit.stages.golden import check_goldens
 from edgekit.tasks import Row, load_task
 from edgekit.values import AccuracyRecord, ArtifactTable, GoldenRecord, ModelTable, RunSettings
 from edgekit_runtime.processors import load_processor
-from edgekit_runtime.session import Array
+from edgekit_runtime.session import Array, Feeds
 from edgekit_runtime.values import Placement
 
 _CHUNK = 64
@@ -52,12 +52,13 @@ class Observed:
     accuracy: AccuracyRecord | None
 
 
-def observe(subject: Subject, rows: Sequence[Row], on_progress: OnProgress) -> Observed:
+def observe(subject: Subject, rows: Sequence[Row], workload: Feeds, on_progress: OnProgress) -> Observed:
     """Run goldens and rows through the artifact, and the rows through the exported model too."""
     spec = load_backend(subject.table.backend)
     with subject.worker() as worker, subject.open(worker) as session:
         on_progress(0, 0, "comparing with the goldens")
         golden = check_goldens(session, subject.model, subject.model_table, subject.table.precision)
+        session.run(workload)  # placement is read on the inputs last used; its shares hang on their shape
         placement = session.placement() if "placement" in spec.capabilities else None
         accuracy = _accuracy(subject, session, rows, on_progress) if rows else None
     return Observed(golden=golden, placement=placement, accuracy=accuracy)

@@ -216,6 +216,7 @@ def _rows(plan: _Plan) -> tuple[Row, ...]:
 def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
     options = plan.options
     settings = {
+        "target": plan.target.name,
         "budget": plan.target.budget,
         "workload": plan.shape,
         "match": plan.target.match,
@@ -238,10 +239,11 @@ def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
 
 
 def _measure(plan: _Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> ReportTable:
-    observed = observe(plan.subject, rows, on_progress)
+    setup = _launch_setup(plan)
+    observed = observe(plan.subject, rows, setup.inputs(0)[0], on_progress)
     evidence = _evidence(plan, observed, rows)
     launches = measure_launches(
-        _launch_setup(plan),
+        setup,
         MeasurementPlan(max_seconds=plan.options.max_seconds),
         decider(plan.target.budget, evidence, plan.options.confidence),
         on_progress,

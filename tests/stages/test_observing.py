@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit.devices import open_device
 from edgekit.files.manifests import read_manifest
+from edgekit.host.sessions import RemoteSession
 from edgekit.stages import observing
 from edgekit.stages.common import quiet
 from edgekit.stages.compile import CompileOptions, compile_model
@@ -16,6 +19,9 @@ from edgekit.stages.parents import table_of
 from edgekit.tasks import Row
 from edgekit.tasks.data import read_rows
 from edgekit.tasks.text_classification import TextClassification
+from edgekit_runtime.calls import Reply
+from edgekit_runtime.feeds import unpack
+from edgekit_runtime.session import Feeds
 
 
 class EveryOther(TextClassification):
@@ -27,12 +33,11 @@ class EveryOther(TextClassification):
         return tuple(row.number % 2 == 0 for _, row in zip(predictions, rows, strict=True))
 
 
-def test_rows_are_judged_by_the_task_and_the_metric_is_its_own(
-    exported: Path, few_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture()
+def subject(exported: Path, tmp_path: Path) -> observing.Subject:
     made = compile_model(exported, tmp_path / "a", CompileOptions(backend="onnxruntime", precision="fp32"))
     table = table_of(made.manifest.artifact)
-    subject = observing.Subject(
+    return observing.Subject(
         artifact=made.path,
         table=table,
         model=exported,
@@ -40,9 +45,34 @@ def test_rows_are_judged_by_the_task_and_the_metric_is_its_own(
         run=table.run,
         device=open_device("local"),
     )
+
+
+def workload(subject: observing.Subject, sequence: int) -> Feeds:
+    return {spec.name: np.ones((1, sequence), np.int64) for spec in subject.model_table.signature.inputs}
+
+
+def test_rows_are_judged_by_the_task_and_the_metric_is_its_own(
+    subject: observing.Subject, few_rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = read_rows(few_rows, task=TextClassification(), labels=subject.model_table.labels)[:11]
     monkeypatch.setattr(observing, "load_task", lambda name: EveryOther())
-    found = observing.observe(subject, rows, quiet).accuracy
+    found = observing.observe(subject, rows, workload(subject, 8), quiet).accuracy
     assert found is not None
     assert (found.metric, found.rows, found.lost, found.gained, found.flips) == ("evenness", 11, 0, 0, 0)
     assert found.model == found.artifact == 5 / 11
+
+
+def test_placement_is_read_at_the_shape_of_the_workload(
+    subject: observing.Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    call = RemoteSession._call
+
+    def spy(self: RemoteSession, function: str, *arguments: Any, **named: Any) -> Reply:
+        shapes = [value.shape for value in unpack(named["body"]).values()] if function == "run" else []
+        seen.append(f"{function} {shapes[0][1]}" if shapes else function)
+        return call(self, function, *arguments, **named)
+
+    monkeypatch.setattr(RemoteSession, "_call", spy)
+    observing.observe(subject, (), workload(subject, 57), quiet)
+    assert seen[seen.index("placement") - 1] == "run 57"
