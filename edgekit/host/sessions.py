@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,7 @@ from edgekit.errors import WorkerError
 from edgekit.host.client import OnProgress, WorkerClient
 from edgekit.values import RunSettings
 from edgekit_runtime.calls import Reply
-from edgekit_runtime.clock import Timing, TimingPlan
+from edgekit_runtime.clock import StreamTiming, Timing, TimingPlan
 from edgekit_runtime.codec import (
     Table,
     from_json,
@@ -22,7 +23,8 @@ from edgekit_runtime.codec import (
     signature_from_json,
     to_json,
 )
-from edgekit_runtime.errors import ProtocolError
+from edgekit_runtime.conditions import Conditions
+from edgekit_runtime.errors import InputError, ProtocolError
 from edgekit_runtime.feeds import pack, pack_many, unpack, unpack_many
 from edgekit_runtime.frames import JsonValue
 from edgekit_runtime.memory import MemoryUse
@@ -30,10 +32,19 @@ from edgekit_runtime.session import Array, Feeds
 from edgekit_runtime.values import Machine, OperatorTime, Placement, Signature
 
 _SERVING = "edgekit_runtime.serving"
+#: Not in `serving`: it must load nothing that a cold start loads.
+_CONDITIONS = "edgekit_runtime.conditions:conditions"
 #: A slow board may take minutes for one call; a hung engine must not take for ever.
 CALL_SECONDS = 600.0
 _BATCH_ROWS = 64
 _BATCH_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heat:
+    """What the worker answers to `heat`."""
+
+    medians_ms: tuple[float, ...]
 
 
 class RemoteSession:
@@ -80,7 +91,7 @@ class RemoteSession:
         return outputs
 
     def time_runs(self, inputs: Sequence[Feeds], plan: TimingPlan) -> Timing:
-        """Time runs next to the session, with the one clock."""
+        """Time runs next to the session, with the one clock. Run i sees inputs[i % len(inputs)]."""
         reply = self._call(
             "time_runs",
             {
@@ -100,7 +111,19 @@ class RemoteSession:
             settled=value.flag("settled"),
             warmup_runs=value.integer("warmup_runs"),
             first_ns=value.integer("first_ns"),
+            drift=_optional(value, "drift"),
+            energy_mj=_optional(value, "energy_mj"),
         )
+
+    def heat(self, inputs: Sequence[Feeds], seconds: float, windows: int) -> tuple[float, ...]:
+        """Runs without a pause for `seconds`: the median latency in ms of successive windows."""
+        reply = self._call(
+            "heat",
+            {"seconds": seconds, "windows": windows},
+            body=pack_many(inputs),
+            timeout=self._timeout + seconds,
+        )
+        return from_json(_Heat, reply.value).medians_ms
 
     def placement(self) -> Placement:
         """Precisions and devices of the graph as executed."""
@@ -111,7 +134,7 @@ class RemoteSession:
         return profile_from_json(json.loads(self._call("profile").body))
 
     def memory(self) -> MemoryUse:
-        """Memory of the worker's process tree: at the baseline, and at its highest since."""
+        """Memory of the worker's process tree: at the baseline, at its highest since, and now."""
         return from_json(MemoryUse, self._call("memory").value)
 
     def control(self) -> float:
@@ -176,10 +199,39 @@ def remote_machine(worker: WorkerClient) -> Machine:
     return machine_from_json(worker.call(f"{_SERVING}:machine", timeout=CALL_SECONDS).value)
 
 
+def time_streams(
+    worker: WorkerClient, sessions: Sequence[RemoteSession], inputs: Sequence[Feeds], seconds: float
+) -> StreamTiming:
+    """Run all `sessions`, which live in `worker`, at once for `seconds`.
+
+    Stream s takes inputs[s], inputs[s + len(sessions)], ... in turn. Raises `InputError` for sessions
+    of different workers or twice the same, `RunFailed` when a run fails in any stream.
+    """
+    if any(session._worker is not worker for session in sessions):
+        raise InputError("streams run in one worker: open every session in it")
+    timeout = max((session._timeout for session in sessions), default=CALL_SECONDS)
+    reply = worker.call(
+        f"{_SERVING}:time_streams",
+        {"sessions": [session._name for session in sessions], "seconds": seconds},
+        body=pack_many(inputs),
+        timeout=timeout + seconds,
+    )
+    return from_json(StreamTiming, reply.value)
+
+
+def remote_conditions(worker: WorkerClient) -> Conditions:
+    """Load, steal, pressure, frequency and heat of the machine that the worker runs on, now."""
+    return from_json(Conditions, worker.call(_CONDITIONS, timeout=CALL_SECONDS).value)
+
+
 def _table(reply: Reply) -> Table:
     if not isinstance(reply.value, Mapping):
         raise ProtocolError(f"the worker answered {reply.value!r} where a table belongs")
     return Table(reply.value, where="reply")
+
+
+def _optional(value: Table, key: str) -> float | None:
+    return None if value.get(key) is None else value.number(key)
 
 
 def _batches(rows: Sequence[Feeds]) -> Iterator[list[Feeds]]:
@@ -195,4 +247,11 @@ def _batches(rows: Sequence[Feeds]) -> Iterator[list[Feeds]]:
         yield batch
 
 
-__all__ = ["CALL_SECONDS", "RemoteSession", "open_remote", "remote_machine"]
+__all__ = [
+    "CALL_SECONDS",
+    "RemoteSession",
+    "open_remote",
+    "remote_conditions",
+    "remote_machine",
+    "time_streams",
+]

@@ -30,6 +30,11 @@ def environment(call: Call) -> Reply:
 
 
 @worker_function
+def modules(call: Call) -> Reply:
+    return Reply(sorted(sys.modules))
+
+
+@worker_function
 def pids(call: Call) -> Reply:
     """Starts a grandchild that would sleep for an hour."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,15 +13,37 @@ import pytest
 from edgekit.devices import open_device
 from edgekit.errors import WorkerCrashed, WorkerTimeout
 from edgekit.host.client import WorkerClient
-from edgekit.host.sessions import RemoteSession, open_remote, remote_machine
+from edgekit.host.sessions import (
+    RemoteSession,
+    open_remote,
+    remote_conditions,
+    remote_machine,
+    time_streams,
+)
 from edgekit.values import RunSettings
 from edgekit_runtime.clock import TimingPlan
+from edgekit_runtime.conditions import read_conditions
 from edgekit_runtime.errors import InputError, OpenFailed, RunFailed, SessionClosed
 from edgekit_runtime.machine import read_machine
 from edgekit_runtime.values import PlacementRow
 from tests.plugin_folders import GOOD_BACKEND, install_plugin, make_plugin
 
 Opened = Callable[..., AbstractContextManager[RemoteSession]]
+Crowd = Callable[..., AbstractContextManager[tuple[WorkerClient, list[RemoteSession]]]]
+
+
+#: A backend that takes its time, without the interpreter's lock.
+SLEEPY = """
+import time
+
+
+class Session(Session):
+    def run(self, feeds):
+        time.sleep(0.02)
+        return super().run(feeds)
+"""
+#: What a system may or may not tell.
+TOLD = ("load", "running", "steal_s", "pressure_s", "involuntary", "mhz", "celsius", "throttled")
 
 
 def rows(count: int) -> list[dict[str, np.ndarray]]:
@@ -43,6 +66,22 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Opened:
             open_remote(worker, artifact, "one", "fp32", run or RunSettings(), timeout) as session,
         ):
             yield session
+
+    return opening
+
+
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Crowd:
+    """`with crowd(code, count) as (worker, sessions)`: several sessions of one artifact in one worker."""
+
+    @contextmanager
+    def opening(
+        code: str, count: int, timeout: float = 60.0
+    ) -> Iterator[tuple[WorkerClient, list[RemoteSession]]]:
+        run = RunSettings()
+        install_plugin(monkeypatch, tmp_path, "one", code)
+        with WorkerClient(open_device("local")) as worker:
+            yield worker, [open_remote(worker, tmp_path, "one", "fp32", run, timeout) for _ in range(count)]
 
     return opening
 
@@ -110,6 +149,115 @@ def test_tens_of_thousands_of_readings_come_back(opened: Opened) -> None:
     with opened() as session:
         timing = session.time_runs(rows(2), TimingPlan(warmup_runs=0, max_runs=60_000, max_seconds=60))
     assert len(timing.wall_ns) > 40_000
+
+
+def test_the_warm_up_says_how_far_the_last_blocks_were_apart(opened: Opened) -> None:
+    with opened() as session:
+        timing = session.time_runs(rows(3), TimingPlan(warmup_runs=10, max_runs=3, max_seconds=30))
+        unknown = session.time_runs(rows(3), TimingPlan(warmup_runs=0, max_runs=3, max_seconds=30))
+    assert timing.drift is not None
+    assert timing.settled == (abs(timing.drift) <= 0.05)
+    assert unknown.drift is None
+    assert timing.energy_mj is None or timing.energy_mj >= 0
+
+
+def test_heat_gives_one_median_per_window(opened: Opened) -> None:
+    with opened(SLEEPY) as session:
+        medians = session.heat(rows(2), 0.3, 3)
+    assert len(medians) == 3
+    assert min(medians) >= 10
+
+
+def test_streams_of_one_worker_run_at_the_same_time(crowd: Crowd) -> None:
+    with crowd(SLEEPY, 4) as (worker, sessions):
+        alone = time_streams(worker, sessions[:1], rows(4), 0.4)
+        four = time_streams(worker, sessions, rows(4), 0.4)
+    assert len(alone.completed) == 1
+    assert len(four.completed) == 4
+    assert sum(four.completed) > 2 * sum(alone.completed)
+
+
+def test_streams_with_nothing_to_run_in_or_on_are_refused(crowd: Crowd) -> None:
+    with crowd("", 2) as (worker, (session, gone)):
+        for sessions in ([], [session, session]):
+            with pytest.raises(InputError, match="sessions must be"):
+                time_streams(worker, sessions, rows(2), 0.1)
+        for nothing in (0.0, -1.0):
+            with pytest.raises(InputError, match="measure nothing"):
+                time_streams(worker, [session], rows(2), nothing)
+            with pytest.raises(InputError, match="measure nothing"):
+                session.heat(rows(2), nothing, 2)
+        with (
+            WorkerClient(open_device("local")) as other,
+            pytest.raises(InputError, match="streams run in one worker"),
+        ):
+            time_streams(other, [session], rows(2), 0.1)
+        gone.close()
+        with pytest.raises(SessionClosed):
+            time_streams(worker, [session, gone], rows(2), 0.1)
+        session.run(rows(1)[0])
+
+
+def test_a_failure_in_one_stream_is_run_failed_and_the_worker_lives(crowd: Crowd) -> None:
+    code = """
+class Session(Session):
+    def run(self, feeds):
+        if feeds["x"][0, 0] == 3:
+            raise RuntimeError("stream three fell")
+        return super().run(feeds)
+"""
+    with crowd(code, 4) as (worker, sessions):
+        with pytest.raises(RunFailed, match="RuntimeError: stream three fell"):
+            time_streams(worker, sessions, rows(4), 500.0)
+        sessions[0].run(rows(1)[0])
+
+
+def test_the_seconds_asked_for_are_added_to_the_sessions_time_limit(crowd: Crowd) -> None:
+    with crowd("", 1, timeout=2.0) as (worker, (session,)):
+        begin = time.monotonic()
+        assert len(session.heat(rows(2), 3.0, 2)) == 2
+        assert sum(time_streams(worker, [session], rows(2), 3.0).completed) > 0
+        assert time.monotonic() - begin >= 6.0
+
+
+def test_conditions_are_those_of_the_workers_machine() -> None:
+    with WorkerClient(open_device("local")) as worker:
+        before = remote_conditions(worker)
+        after = remote_conditions(worker)
+    assert after.at_s > before.at_s
+    assert {name for name in TOLD if getattr(before, name) is None} == {
+        name for name in TOLD if getattr(read_conditions(), name) is None
+    }
+
+
+def test_reading_the_conditions_takes_nothing_out_of_a_cold_start() -> None:
+    """What opening a session loads is loaded when it is opened, not when the machine is read before."""
+    with WorkerClient(open_device("local")) as worker:
+        before = worker.call("tests.host.misbehaving:modules", timeout=60.0).value
+        remote_conditions(worker)
+        after = worker.call("tests.host.misbehaving:modules", timeout=60.0).value
+    assert isinstance(before, list)
+    assert isinstance(after, list)
+    assert set(after) - set(before) <= {"edgekit_runtime.conditions", "resource"}
+    assert "edgekit_runtime.serving" not in after
+
+
+def test_a_second_session_is_growth_and_no_new_baseline(crowd: Crowd, tmp_path: Path) -> None:
+    code = """
+class Session(Session):
+    def __init__(self, request):
+        super().__init__(request)
+        self.weights = np.ones(64 << 17)
+"""
+    with crowd(code, 1) as (worker, (session,)):
+        one = session.memory()
+        second = open_remote(worker, tmp_path, "one", "fp32", RunSettings())
+        two = session.memory()
+    assert second.import_ms == 0
+    assert one.baseline_mib == two.baseline_mib
+    for use, sessions in ((one, 1), (two, 2)):
+        assert use.steady_mib is not None
+        assert 60 * sessions <= use.steady_mib <= 60 * sessions + 30
 
 
 def test_memory_sees_what_opening_and_running_take(opened: Opened) -> None:

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edgekit_runtime.clock import TimingPlan, WaitReader, control_ms, time_runs
+from edgekit_runtime.clock import TimingPlan, control_ms, time_runs
+from edgekit_runtime.energy import EnergyMeter
 from edgekit_runtime.errors import InputError, RunFailed
 from edgekit_runtime.session import Array, Feeds
+from edgekit_runtime.waits import WaitReader
 
 
 def feeds(count: int) -> list[dict[str, Array]]:
@@ -200,9 +204,101 @@ def test_a_slow_model_stops_warming_up_at_the_time_limit_but_makes_the_asked_run
         time.sleep(0.03)
         return double(given)
 
-    timing = time_runs(run, feeds(2), plan(warmup=3, runs=1, seconds=0.02))
-    assert timing.warmup_runs == 3
+    timing = time_runs(run, feeds(2), plan(warmup=4, runs=1, seconds=0.02))
+    assert timing.warmup_runs == 4
     assert not timing.settled
+    assert timing.drift is None
+
+
+def test_drift_is_the_last_block_over_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    rising = [10.0] * 5 + [10.4] * 5
+    timing = time_runs(Scripted(monkeypatch, rising), feeds(2), plan(warmup=10))
+    assert timing.settled
+    assert timing.drift == pytest.approx(0.04)
+    never = time_runs(Scripted(monkeypatch, [1.1**step for step in range(400)]), feeds(2), plan(warmup=10))
+    assert never.drift == pytest.approx(1.1**5 - 1)
+    assert time_runs(double, feeds(2), plan(warmup=0)).drift is None
+
+
+# --- inputs of several shapes -----------------------------------------------------------------------
+
+
+def lengths(*given: int) -> list[dict[str, Array]]:
+    return [{"x": np.full((1, length), index, dtype=np.float32)} for index, length in enumerate(given)]
+
+
+class ByLength:
+    """A run on a made-up clock: a millisecond per element, and 1000 more for a shape not seen before."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0
+        self.seen: list[int] = []
+        self.turns: list[int] = []
+        monkeypatch.setattr(time, "perf_counter_ns", lambda: self.now)
+
+    def __call__(self, given: Feeds) -> dict[str, Array]:
+        length = given["x"].shape[1]
+        self.now += (length + (0 if length in self.seen else 1000)) * 1_000_000
+        self.seen.append(length)
+        self.turns.append(int(given["x"][0, 0]))
+        return double(given)
+
+
+def test_mixed_lengths_are_no_drift_and_every_shape_pays_its_first_run_unmeasured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = ByLength(monkeypatch)
+    timing = time_runs(run, lengths(8, 64, 16, 128), plan(warmup=10, runs=6))
+    assert timing.settled
+    assert timing.drift == 0
+    assert run.seen[:4] == [8, 64, 16, 128]
+    assert set(run.seen[4 : timing.warmup_runs]) == {128}, "judged on the largest alone"
+    assert timing.warmup_runs == 14
+    assert timing.first_ns == 1_008_000_000
+    assert [wall // 1_000_000 for wall in timing.wall_ns] == [8, 64, 16, 128, 8, 64]
+
+
+@settings(deadline=None)
+@given(
+    shapes=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    warmup=st.integers(0, 7),
+    runs=st.integers(1, 15),
+)
+def test_measured_run_i_sees_input_i_and_no_run_before_it_saw_the_same(
+    shapes: list[int], warmup: int, runs: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        run = ByLength(patch)
+        timing = time_runs(run, lengths(*shapes), plan(warmup=warmup, runs=runs))
+    measured = run.turns[timing.warmup_runs :]
+    assert measured == [turn % len(shapes) for turn in range(runs)]
+    assert len(timing.wall_ns) == runs
+    if len(shapes) > 1:
+        around = run.turns[max(0, timing.warmup_runs - 1) :]
+        assert all(a != b for a, b in itertools.pairwise(around))
+
+
+# --- energy -----------------------------------------------------------------------------------------
+
+
+def test_energy_is_that_of_one_measured_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "sys/class/powercap/intel-rapl:0"
+    package.mkdir(parents=True)
+    (package / "name").write_text("package-0\n")
+    used = itertools.count(1)
+
+    def run(given: Feeds) -> dict[str, Array]:
+        (package / "energy_uj").write_text(str(5_000 * next(used)))
+        return double(given)
+
+    monkeypatch.setattr("edgekit_runtime.clock.EnergyMeter", lambda: EnergyMeter(tmp_path))
+    timing = time_runs(run, feeds(2), plan(warmup=10, runs=20))
+    assert timing.energy_mj == 5.0
+
+
+def test_energy_that_is_not_told_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit_runtime.clock.EnergyMeter", lambda: EnergyMeter(tmp_path))
+    assert time_runs(double, feeds(2), plan()).energy_mj is None
 
 
 # --- refusals -----------------------------------------------------------------------------------------

@@ -1,31 +1,33 @@
 """The one clock. Every latency that edgekit reports was taken by `time_runs`, on every backend.
 
 Between two readings of the wall clock there is one `run` and one look at each output, and nothing
-else: no pipe, no garbage collection, no reading of other clocks.
+else: no pipe, no garbage collection, no reading of other clocks. `heat` uses the same readings for
+sustained latency; `time_streams` counts completed runs of several sessions at once.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import statistics
+import math
+import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from edgekit_runtime.energy import EnergyMeter
 from edgekit_runtime.errors import InputError, RunFailed
 from edgekit_runtime.session import Array, Feeds
+from edgekit_runtime.waits import WaitReader
+from edgekit_runtime.warmup import shapes_of, warm_up
 
-#: Two successive warm-up blocks whose medians differ by less than this are a steady state.
-SETTLED_WITHIN = 0.05
-_BLOCK_MIN = 5
-_WARMUP_CAP = 10
 _CONTROL_SIZE = 1 << 15
 _CONTROL_ROUNDS = 300
+#: How often `between` is called while streams run.
+_LOOK_SECONDS = 0.1
 
 Run = Callable[[Feeds], dict[str, Array]]
 
@@ -51,6 +53,9 @@ class Timing:
     cpu_ns: CPU time of the whole process; wait_ns: time its threads stood runnable without a CPU,
     None where the system does not tell. warmup_runs: as made. settled: whether the warm-up ended in
     a steady state. first_ns: the first run of all, warm-up included.
+    drift: median of the last warm-up block over the block before, less 1; None when the warm-up was
+    too short to be judged. energy_mj: of one measured run, in millijoules, everything that ran on the
+    CPU packages meanwhile included; None where the system does not tell.
     """
 
     wall_ns: tuple[int, ...]
@@ -59,46 +64,145 @@ class Timing:
     settled: bool
     warmup_runs: int
     first_ns: int
+    drift: float | None = None
+    energy_mj: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTiming:
+    """What `time_streams` saw. Throughput is `sum(completed) / wall_ns`.
+
+    completed: finished runs of each stream. wall_ns: from the common start to the end of the last run.
+    wait_ns: time that threads of the process stood runnable without a CPU, all together; None where
+    the system does not tell.
+    """
+
+    completed: tuple[int, ...]
+    wall_ns: int
+    wait_ns: int | None
 
 
 def time_runs(
     run: Run, inputs: Sequence[Feeds], plan: TimingPlan, between: Callable[[], None] | None = None
 ) -> Timing:
-    """Run `run` over `inputs` in turn, so that successive runs never see the same feeds.
+    """Warm up, then time runs over `inputs` in turn.
 
-    Give at least two different inputs (more, when an engine may cache). `between` is called
-    between runs, outside the measured interval; what it raises ends the loop.
+    Measured run i sees inputs[i % len(inputs)], so that entry i of the result can be told by its
+    input. Give at least two different inputs (more, when an engine may cache): successive measured
+    runs then never see the same feeds. Inputs of several shapes each run once before the warm-up is
+    judged, which uses the largest shape alone (see `warmup`). `between` is called between runs,
+    outside the measured interval; what it raises ends the loop.
+    Raises `InputError` for a plan or inputs that measure nothing, `RunFailed` for outputs that are no
+    arrays, and whatever `run` raises.
     """
-    if not inputs:
-        raise InputError("there are no inputs to time", hint="give at least one row of feeds")
-    if plan.warmup_runs < 0 or plan.max_runs < 1 or plan.max_seconds <= 0:
+    _check_inputs(inputs)
+    if plan.warmup_runs < 0 or plan.max_runs < 1 or not plan.max_seconds > 0:
         raise InputError(f"a timing plan that measures nothing: {plan}")
     pause = between or _nothing
     taker = _Taker(run, inputs, pause)
-    with _quiet_collector():
-        warmup, settled = _warm_up(taker, plan)
-        waits = WaitReader()
-        wall: list[int] = []
-        cpu: list[int] = []
-        wait: list[int | None] = []
+    wall: list[int] = []
+    cpu: list[int] = []
+    wait: list[int | None] = []
+    with _quiet_collector(), closing(WaitReader()) as waits:
+        warmed = warm_up(taker.warm, inputs, plan.warmup_runs, plan.max_seconds)
+        meter = EnergyMeter()
         deadline = time.monotonic() + plan.max_seconds
         while len(wall) < plan.max_runs and (not wall or time.monotonic() < deadline):
             waits.mark()
-            wall_ns, cpu_ns = taker.take()
+            wall_ns, cpu_ns = taker.take(len(wall))
             wait.append(waits.since_mark())
             wall.append(wall_ns)
             cpu.append(cpu_ns)
             pause()
-        waits.close()
+        used_mj = meter.used_mj()
     known = [value for value in wait if value is not None]
     return Timing(
         wall_ns=tuple(wall),
         cpu_ns=tuple(cpu),
         wait_ns=tuple(known) if len(known) == len(wait) else None,
-        settled=settled,
-        warmup_runs=warmup,
+        settled=warmed.settled,
+        warmup_runs=warmed.runs,
         first_ns=taker.first_ns,
+        drift=warmed.drift,
+        energy_mj=None if used_mj is None else used_mj / len(wall),
     )
+
+
+def heat(
+    run: Run,
+    inputs: Sequence[Feeds],
+    seconds: float,
+    windows: int,
+    between: Callable[[], None] | None = None,
+) -> tuple[float, ...]:
+    """Sustained latency: run over `inputs` in turn without a pause for `seconds`.
+
+    Returns the median latency in milliseconds of each of `windows` successive windows of equal time.
+    A run belongs to the window in which it began; a window in which none began repeats the one before.
+    Garbage is collected when a window ends. Raises as `time_runs` does.
+    """
+    _check_inputs(inputs)
+    if windows < 1 or not 0 < seconds < math.inf:
+        raise InputError(f"{windows} windows in {seconds} seconds measure nothing")
+    pause = between or _nothing
+    taker = _Taker(run, inputs, pause)
+    length = max(1, int(seconds * 1e9) // windows)
+    medians: list[float] = []
+    current = array("q")
+    turn = 0
+    with _quiet_collector():
+        start = time.perf_counter_ns()
+        while len(medians) < windows:
+            current.append(taker.take(turn)[0])
+            turn += 1
+            pause()
+            passed = min(windows, (time.perf_counter_ns() - start) // length)
+            if passed > len(medians):
+                medians += [float(np.median(current)) / 1e6] * (passed - len(medians))
+                current = array("q")
+                gc.collect()
+    return tuple(medians)
+
+
+def time_streams(
+    runs: Sequence[Run],
+    inputs: Sequence[Feeds],
+    seconds: float,
+    between: Callable[[], None] | None = None,
+) -> StreamTiming:
+    """Run several sessions at once, each in its own thread, for `seconds`; at least one run each.
+
+    Stream s takes inputs[s], inputs[s + len(runs)], ... in turn; where inputs are fewer than streams,
+    streams share one. Each stream makes one untimed run of every shape it holds, then all start
+    together. A run that began in time is finished and counted. Only what releases the interpreter's
+    lock runs side by side. `between` is called a few times per second; what it or a stream raises
+    stops all streams after their present run, and is raised here.
+    """
+    # Not above: most workers never stream, and starting one must stay quick.
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+    _check_inputs(inputs)
+    if not runs or not 0 < seconds < math.inf:
+        raise InputError(f"{len(runs)} streams in {seconds} seconds measure nothing")
+    count = len(runs)
+    slices = [inputs[number::count] or [inputs[number % len(inputs)]] for number in range(count)]
+    pause = between or _nothing
+    # The threads of the pool live on until it is left, so that their waits can still be read.
+    with _quiet_collector(), closing(WaitReader()) as waits, ThreadPoolExecutor(count) as pool:
+        streams = _Streams(count, seconds, waits)
+        work = [pool.submit(streams.run, run, own) for run, own in zip(runs, slices, strict=True)]
+        pending = set(work)
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+                for ended in done:
+                    ended.result()
+                pause()
+        finally:
+            streams.stop()
+        wait_ns = waits.since_mark()
+    completed, ends = zip(*(future.result() for future in work), strict=True)
+    return StreamTiming(completed=completed, wall_ns=max(ends) - streams.start_ns, wait_ns=wait_ns)
 
 
 def control_ms() -> float:
@@ -117,60 +221,91 @@ def control_ms() -> float:
 
 
 class _Taker:
-    """Takes single readings; turns the inputs over."""
+    """Takes single readings."""
 
     def __init__(self, run: Run, inputs: Sequence[Feeds], pause: Callable[[], None]) -> None:
         self._run = run
         self._inputs = inputs
-        self._turn = 0
-        self.pause = pause
+        self._pause = pause
+        self._checked = False
         self.first_ns = 0
 
-    def take(self) -> tuple[int, int]:
+    def take(self, turn: int) -> tuple[int, int]:
         """Wall and CPU nanoseconds of one run. The wall clock is read innermost."""
-        feeds = self._inputs[self._turn % len(self._inputs)]
+        feeds = self._inputs[turn % len(self._inputs)]
         run = self._run
         cpu = time.process_time_ns()
         start = time.perf_counter_ns()
         outputs = run(feeds)
-        try:
-            for value in outputs.values():
-                if value.size:
-                    value.flat[value.size - 1]
-        except (AttributeError, TypeError):
-            _check_outputs(outputs)
-            raise
+        _look_at(outputs)
         end = time.perf_counter_ns()
         cpu = time.process_time_ns() - cpu
-        if not self._turn:
+        if not self._checked:
             _check_outputs(outputs)
+            self._checked = True
             self.first_ns = end - start
-        self._turn += 1
         return end - start, cpu
 
+    def warm(self, turn: int) -> int:
+        """One run that is not measured, and a pause; its wall nanoseconds."""
+        wall_ns, _ = self.take(turn)
+        self._pause()
+        return wall_ns
 
-def _warm_up(taker: _Taker, plan: TimingPlan) -> tuple[int, bool]:
-    """Blocks of runs until two successive medians agree; how many runs, and whether they did."""
-    if not plan.warmup_runs:
-        return 0, False
-    block = max(_BLOCK_MIN, plan.warmup_runs // 2)
-    cap = _WARMUP_CAP * max(plan.warmup_runs, 2 * block)
-    deadline = time.monotonic() + plan.max_seconds
-    readings: list[int] = []
-    while True:
-        readings.append(taker.take()[0])
-        taker.pause()
-        done = len(readings)
-        if done < max(plan.warmup_runs, 2 * block):
-            # Slow models: past the deadline, the runs that were asked for are enough.
-            if done >= plan.warmup_runs and time.monotonic() >= deadline:
-                return done, False
-            continue
-        before = statistics.median(readings[-2 * block : -block])
-        if abs(statistics.median(readings[-block:]) - before) <= SETTLED_WITHIN * before:
-            return done, True
-        if done >= cap or time.monotonic() >= deadline:
-            return done, False
+
+class _Streams:
+    """What the threads of `time_streams` share: the start, the end, and the sign to stop."""
+
+    def __init__(self, count: int, seconds: float, waits: WaitReader) -> None:
+        self._gate = threading.Barrier(count, action=self._begin)
+        self._stopped = threading.Event()
+        self._seconds = seconds
+        self._waits = waits
+        self._deadline = 0
+        self.start_ns = 0
+
+    def run(self, run: Run, inputs: Sequence[Feeds]) -> tuple[int, int]:
+        """One stream: how many runs it completed, and when the last one ended."""
+        for feeds in {shapes_of(feeds): feeds for feeds in inputs}.values():
+            outputs = run(feeds)
+            _look_at(outputs)
+            _check_outputs(outputs)
+        self._gate.wait()
+        completed, ended = 0, self.start_ns
+        while not self._stopped.is_set():
+            _look_at(run(inputs[completed % len(inputs)]))
+            completed += 1
+            ended = time.perf_counter_ns()
+            if ended >= self._deadline:
+                break
+        return completed, ended
+
+    def stop(self) -> None:
+        """Let no stream begin another run, nor wait for the others."""
+        self._stopped.set()
+        self._gate.abort()
+
+    def _begin(self) -> None:
+        """Runs in one of the threads while all others stand at the gate."""
+        self._waits.mark()
+        self.start_ns = time.perf_counter_ns()
+        self._deadline = self.start_ns + int(self._seconds * 1e9)
+
+
+def _look_at(outputs: dict[str, Array]) -> None:
+    """Read one element of each output: a lazy array is computed now."""
+    try:
+        for value in outputs.values():
+            if value.size:
+                value.flat[value.size - 1]
+    except (AttributeError, TypeError):
+        _check_outputs(outputs)
+        raise
+
+
+def _check_inputs(inputs: Sequence[Feeds]) -> None:
+    if not inputs:
+        raise InputError("there are no inputs to time", hint="give at least one row of feeds")
 
 
 def _check_outputs(outputs: object) -> None:
@@ -192,56 +327,6 @@ def _quiet_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-class WaitReader:
-    """Time that this process's threads stood in the run queue, from /proc/self/task/*/schedstat."""
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._tasks = str(root / "proc/self/task")
-        self._files: dict[str, int] = {}
-        self._marked: dict[str, int] | None = None
-
-    def mark(self) -> None:
-        """Start an interval."""
-        self._marked = self._read()
-
-    def since_mark(self) -> int | None:
-        """Nanoseconds of waiting since `mark`, all threads together; None when not readable."""
-        before, after = self._marked, self._read()
-        if before is None or after is None:
-            return None
-        return sum(max(0, wait - before.get(task, 0)) for task, wait in after.items())
-
-    def close(self) -> None:
-        """Close the files it keeps open from one reading to the next."""
-        for file in self._files.values():
-            os.close(file)
-        self._files.clear()
-
-    def _read(self) -> dict[str, int] | None:
-        try:
-            tasks = os.listdir(self._tasks)  # noqa: PTH208 (once per run: paths would cost more)
-        except OSError:
-            return None
-        fields = {task: self._fields(task) for task in tasks}
-        known = {task: pair for task, pair in fields.items() if pair is not None}
-        if not any(ran for ran, _ in known.values()):
-            return None  # a kernel that does not count shows zeros: some thread of ours did run
-        return {task: waited for task, (_, waited) in known.items()}
-
-    def _fields(self, task: str) -> tuple[int, int] | None:
-        try:
-            file = self._files.get(task)
-            if file is None:
-                file = self._files[task] = os.open(f"{self._tasks}/{task}/schedstat", os.O_RDONLY)
-            ran, waited, *_ = os.pread(file, 96, 0).split()
-            return int(ran), int(waited)
-        except (OSError, ValueError):
-            stale = self._files.pop(task, None)
-            if stale is not None:
-                os.close(stale)
-            return None
 
 
 def _nothing() -> None:

@@ -1,7 +1,8 @@
 """Memory of the worker's process tree, in MiB.
 
 The peak is the sum of each process's own highest resident size, so it is never below the true peak
-of the tree, and may be above it when the processes peaked at different moments.
+of the tree, and may be above it when the processes peaked at different moments. Steady growth is
+what is resident now: proportional size (PSS) counts a page that processes share once in all.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ _MIB = 1024.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """Growth is `peak_mib - baseline_mib`. None where the system does not tell.
+    """Growth at its highest is `peak_mib - baseline_mib`. None where the system does not tell.
 
     source: "VmHWM" (reset at the baseline), "VmHWM-unreset" (may include what importing the engine
     took for a moment, so it can only be too high), "ru_maxrss", or "".
+    steady_mib: growth since the baseline of what is resident now; below zero when memory was given back.
+    steady_source: "PSS", else "RSS" (shared pages count in every process), or "" with no figure.
     """
 
     baseline_mib: float | None
     peak_mib: float | None
     source: str
+    steady_mib: float | None = None
+    steady_source: str = ""
 
 
 class MemoryMeter:
@@ -35,6 +40,7 @@ class MemoryMeter:
         self._reset = _reset_peak(self._proc)
         self._ended = _ended_children()
         self.baseline_mib = current_mib(root)
+        self._steady = _resident(self._proc)
 
     def use(self) -> MemoryUse:
         """Baseline and peak since then."""
@@ -45,7 +51,22 @@ class MemoryMeter:
             peak, source = _usage_mib("self"), "ru_maxrss"
         if peak is None:
             return MemoryUse(baseline_mib=None, peak_mib=None, source="")
-        return MemoryUse(baseline_mib=self.baseline_mib, peak_mib=peak + self._ended_since(), source=source)
+        steady, steady_source = self._steady_growth()
+        return MemoryUse(
+            baseline_mib=self.baseline_mib,
+            peak_mib=peak + self._ended_since(),
+            source=source,
+            steady_mib=steady,
+            steady_source=steady_source,
+        )
+
+    def _steady_growth(self) -> tuple[float | None, str]:
+        """Growth in the best measure that could be read both times, and its name."""
+        now = _resident(self._proc)
+        for source in ("PSS", "RSS"):
+            if source in self._steady and source in now:
+                return now[source] - self._steady[source], source
+        return None, ""
 
     def _ended_since(self) -> float:
         """Highest resident size of any child, when one has ended since the baseline; else 0."""
@@ -67,6 +88,31 @@ def tree_mib(field: str, proc: Path) -> float | None:
     total = own
     for pid in _descendants(os.getpid(), proc):
         total += _status_kib(proc / str(pid) / "status", field) or 0
+    return total / _MIB
+
+
+def _resident(proc: Path) -> dict[str, float]:
+    """What is resident in the process tree now, in each measure that can be read."""
+    readings = {"PSS": _tree_pss_mib(proc), "RSS": tree_mib("VmRSS", proc)}
+    return {source: value for source, value in readings.items() if value is not None}
+
+
+def _tree_pss_mib(proc: Path) -> float | None:
+    """PSS of this process and its descendants; None when a living one does not tell."""
+    total = 0
+    for pid in ("self", *_descendants(os.getpid(), proc)):
+        try:
+            text = (proc / str(pid) / "smaps_rollup").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            if pid == "self":
+                return None
+            continue  # it has ended meanwhile
+        except OSError:
+            return None
+        found = _field_kib(text, "Pss")
+        if found is None:
+            return None
+        total += found
     return total / _MIB
 
 
@@ -111,6 +157,10 @@ def _status_kib(path: Path, field: str) -> int | None:
         text = path.read_text(errors="replace")
     except OSError:
         return None
+    return _field_kib(text, field)
+
+
+def _field_kib(text: str, field: str) -> int | None:
     for line in text.splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1])

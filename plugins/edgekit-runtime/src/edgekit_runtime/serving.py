@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from edgekit_runtime import clock
 from edgekit_runtime.calls import Call, Reply, foreign, worker_function
-from edgekit_runtime.clock import TimingPlan, control_ms
-from edgekit_runtime.clock import time_runs as run_clock
+from edgekit_runtime.clock import TimingPlan
 from edgekit_runtime.codec import Table, to_json
 from edgekit_runtime.errors import EdgekitError, InputError, OpenFailed, RunFailed, SessionClosed
 from edgekit_runtime.feeds import pack, pack_many, unpack, unpack_many
+from edgekit_runtime.frames import JsonValue
 from edgekit_runtime.machine import read_machine
 from edgekit_runtime.memory import MemoryMeter
 from edgekit_runtime.openers import load_opener
@@ -35,18 +38,22 @@ def machine(call: Call) -> Reply:
 @worker_function
 def control(call: Call) -> Reply:
     """{} -> {ms}: how long a fixed computation took."""
-    return Reply({"ms": control_ms()})
+    return Reply({"ms": clock.control_ms()})
 
 
 @worker_function
 def import_engine(call: Call) -> Reply:
-    """{backend} -> {import_ms, baseline_mib}. The memory baseline is taken when the import is done."""
-    backend = call.params.text("backend")
-    start = time.perf_counter_ns()
-    call.state.openers[backend] = load_opener(backend)
-    import_ms = (time.perf_counter_ns() - start) / 1e6
-    call.state.meter = MemoryMeter()
-    return Reply({"import_ms": import_ms, "baseline_mib": call.state.meter.baseline_mib})
+    """{backend} -> {import_ms, baseline_mib}. The memory baseline is taken when the import is done.
+
+    Asking again for the same backend keeps the baseline, so that further sessions count as growth.
+    """
+    backend, state, import_ms = call.params.text("backend"), call.state, 0.0
+    if state.meter is None or backend not in state.openers:
+        start = time.perf_counter_ns()
+        state.openers[backend] = load_opener(backend)
+        import_ms = (time.perf_counter_ns() - start) / 1e6
+        state.meter = MemoryMeter()
+    return Reply({"import_ms": import_ms, "baseline_mib": state.meter.baseline_mib})
 
 
 @worker_function
@@ -104,6 +111,7 @@ def run_many(call: Call) -> Reply:
 def time_runs(call: Call) -> Reply:
     """{session, warmup_runs, max_runs, max_seconds} + rows of feeds -> {settled, ...} + arrays.
 
+    Value: settled, warmup_runs, first_ns, drift, energy_mj as in `clock.Timing`.
     Body: int64 arrays wall_ns, cpu_ns and, where readable, wait_ns.
     """
     name, session = _session(call)
@@ -113,22 +121,41 @@ def time_runs(call: Call) -> Reply:
         max_seconds=call.params.number("max_seconds", TimingPlan().max_seconds),
     )
     inputs = unpack_many(call.body)
-
-    def between() -> None:
-        call.raise_if_cancelled()
-        call.reporter.beat()
-
-    call.reporter.quiet(True)
-    try:
-        with foreign(RunFailed, f"a run of {name} failed"):
-            timing = run_clock(session.run, inputs, plan, between)
-    finally:
-        call.reporter.quiet(False)
+    with _undisturbed(call) as between, foreign(RunFailed, f"a run of {name} failed"):
+        timing = clock.time_runs(session.run, inputs, plan, between)
     arrays: dict[str, Array] = {"wall_ns": np.array(timing.wall_ns), "cpu_ns": np.array(timing.cpu_ns)}
     if timing.wait_ns is not None:
         arrays["wait_ns"] = np.array(timing.wait_ns)
-    value = {"settled": timing.settled, "warmup_runs": timing.warmup_runs, "first_ns": timing.first_ns}
+    value: dict[str, JsonValue] = {
+        "settled": timing.settled,
+        "warmup_runs": timing.warmup_runs,
+        "first_ns": timing.first_ns,
+        "drift": timing.drift,
+        "energy_mj": timing.energy_mj,
+    }
     return Reply(value, pack({key: array.astype(np.int64) for key, array in arrays.items()}))
+
+
+@worker_function
+def heat(call: Call) -> Reply:
+    """{session, seconds, windows} + rows of feeds -> {medians_ms}: sustained latency, window by window."""
+    name, session = _session(call)
+    seconds, windows = call.params.number("seconds"), call.params.integer("windows")
+    inputs = unpack_many(call.body)
+    with _undisturbed(call) as between, foreign(RunFailed, f"a run of {name} failed"):
+        medians = clock.heat(session.run, inputs, seconds, windows, between)
+    return Reply({"medians_ms": list(medians)})
+
+
+@worker_function
+def time_streams(call: Call) -> Reply:
+    """{sessions, seconds} + rows of feeds -> {completed, wall_ns, wait_ns}: all sessions at once."""
+    names, seconds = _names(call), call.params.number("seconds")
+    runs = [_open_session(call, name).run for name in names]
+    inputs = unpack_many(call.body)
+    with _undisturbed(call) as between, foreign(RunFailed, f"a run of {', '.join(names)} failed"):
+        timing = clock.time_streams(runs, inputs, seconds, between)
+    return Reply(to_json(timing))
 
 
 @worker_function
@@ -155,7 +182,7 @@ def profile(call: Call) -> Reply:
 
 @worker_function
 def memory(call: Call) -> Reply:
-    """{} -> {baseline_mib, peak_mib, source} of the worker's process tree."""
+    """{} -> the process tree's baseline, its peak and its steady growth, as in `memory.MemoryUse`."""
     if call.state.meter is None:
         raise InputError("no baseline: import_engine comes before memory")
     return Reply(to_json(call.state.meter.use()))
@@ -173,10 +200,39 @@ def close_session(call: Call) -> Reply:
 
 def _session(call: Call) -> tuple[str, Session]:
     name = call.params.text("session")
+    return name, _open_session(call, name)
+
+
+def _open_session(call: Call, name: str) -> Session:
     session = call.state.sessions.get(name)
     if session is None:
         raise SessionClosed(f"session {name!r} is not open in this worker")
-    return name, session
+    return session
+
+
+def _names(call: Call) -> list[str]:
+    """The names under `sessions`. A session is not promised to bear two runs at once."""
+    given = call.params.get("sessions")
+    listed = given if isinstance(given, list) else []
+    names = [name for name in listed if isinstance(name, str)]
+    if not names or len(set(names)) != len(listed):
+        raise InputError(f"sessions must be a list of different names, not {given!r}")
+    return names
+
+
+@contextmanager
+def _undisturbed(call: Call) -> Iterator[Callable[[], None]]:
+    """For timed loops: the heartbeat's thread sleeps; what is given beats and cancels between runs."""
+
+    def between() -> None:
+        call.raise_if_cancelled()
+        call.reporter.beat()
+
+    call.reporter.quiet(True)
+    try:
+        yield between
+    finally:
+        call.reporter.quiet(False)
 
 
 def _run(name: str, session: Session, feeds: Feeds) -> dict[str, Array]:
