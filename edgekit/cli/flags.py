@@ -24,6 +24,23 @@ TargetName = Annotated[
 Budgets = Annotated[
     list[str] | None, typer.Option("--budget", help="A limit such as latency_p90_ms=20; may be repeated.")
 ]
+Workloads = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--workload",
+        help="Shapes and use, over the target's: sequence=128,batch=1; repeat it for a mix; `data` for the "
+        "lengths of --data; streams=4; heat_seconds=60.",
+    ),
+]
+Metric = Annotated[
+    str,
+    typer.Option(
+        "--metric", help="What accuracy_drop is about: a metric's name, or your own FILE.py:FUNCTION."
+    ),
+]
+IncludeRows = Annotated[
+    bool, typer.Option("--include-rows", help="Put the text of rows whose answer changed into the report.")
+]
 Columns = Annotated[
     str,
     typer.Option("--columns", help="How the file names the columns, for example text=review,label=stars."),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import flags
+from edgekit.cli.ci import announce
 from edgekit.cli.console import configure_logging, note, print_json, progress
 
 
@@ -33,6 +34,16 @@ def validate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Report directory; default: ARTIFACT.report.")
     ] = None,
+    workload: flags.Workloads = None,
+    assume_nothing: Annotated[
+        bool,
+        typer.Option(
+            "--assume-nothing",
+            help="Never use the random-effects model that decides with few launches; needs more time.",
+        ),
+    ] = False,
+    metric: flags.Metric = "",
+    include_rows: flags.IncludeRows = False,
     columns: flags.Columns = "",
     labels: flags.Labels = "",
     threads: flags.Threads = None,
@@ -66,6 +77,10 @@ def validate(
         no_budget=no_budget,
         confidence=confidence,
         max_seconds=max_seconds,
+        workload=tuple(workload or ()),
+        assume_nothing=assume_nothing,
+        metric=metric,
+        include_rows=include_rows,
         columns=flags.mapping(columns, "--columns"),
         labels=flags.mapping(labels, "--labels"),
         threads=threads,
@@ -75,6 +90,7 @@ def validate(
     )
     with progress(quiet=quiet or json) as on_progress:
         result = run_stage(artifact, output, options, on_progress)
+    announce(result.manifest)
     if json:
         print_json(result.manifest)
     else:

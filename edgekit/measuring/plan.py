@@ -10,6 +10,9 @@ from edgekit.errors import UsageError
 LAUNCHES_FOR_A_MEDIAN = 7
 #: Below this nothing is decided, however clear it looks.
 LEAST_LAUNCHES = 3
+#: Launches made before anything is proven, where time allows: a machine's slow spells must have a chance
+#: to show. Spells of up to a tenth of these are covered (tests/benchmarks/verdict_simulation.md).
+WATCHED_LAUNCHES = 60
 CONFIDENCE_RANGE = (0.5, 0.9999)
 
 
@@ -26,7 +29,7 @@ class MeasurementPlan:
     min_launches: int = LEAST_LAUNCHES
     max_launches: int = 2000
     warmup_runs: int = 5
-    max_runs: int = 50
+    max_runs: int = 20
     block_seconds: float = 0.5
     call_timeout: float = 300.0
 
@@ -45,6 +48,27 @@ class Decision:
     done: bool
     undecided: tuple[str, ...] = ()
     text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """How claims about launches are proven; settled before the first launch.
+
+    confidence: one-sided, for every claim; launch_seconds: what a launch is expected to take;
+    max_seconds: for all launches; watched: launches that must be seen before anything is proven;
+    assume_nothing: nothing is proven before that many launches, however little time there is.
+    """
+
+    confidence: float
+    launch_seconds: float = 0.0
+    max_seconds: float = 120.0
+    watched: int = WATCHED_LAUNCHES
+    assume_nothing: bool = False
+
+    @property
+    def few(self) -> bool:
+        """Whether time is too short to watch the machine: then a model may decide, and is named."""
+        return not self.assume_nothing and self.launch_seconds * self.watched > self.max_seconds
 
 
 def check_confidence(confidence: float) -> float:

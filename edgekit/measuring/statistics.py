@@ -1,25 +1,9 @@
-"""The tests and bounds behind every verdict; no edgekit words in here, only numbers.
+"""Runs grouped by launch, put to a limit; and exact bounds on a rate from counts.
 
-**A percentile against a limit.** The launch is the sampling unit. X in [0, 1] is the share of a
-launch's runs over the limit, and the claim is about its mean over launches: "p90 <= limit" means
-E[X] <= 0.1. PASS rejects "E[X] >= 0.1", FAIL rejects "E[X] <= 0.1" by the mirrored test.
-
-The test bets against the hypothesis E[X] >= m (Waudby-Smith and Ramdas, "Estimating means of bounded
-random variables by betting", JRSS-B 86(1), 2024). A player who stakes the fraction c of what can be
-staked has, after launches with shares x1, x2, ..., the capital
-
-    K_c = prod_l (1 + c (m - x_l) / (1 - m)),   0 <= c <= 1
-
-whose expectation never grows while the hypothesis is true. So does that of the fixed mixture
-K = sum_c w_c K_c (`STAKES`), and by Ville's inequality P(K ever reaches 1/alpha) <= alpha: looking
-after every launch does not cheat. Nothing is assumed about how runs within a launch depend on each
-other, nor about the shape of X; launches must be exchangeable (one launch tells nothing about the next).
-
-Why a fixed mixture and not stakes learnt on the way: K then falls whenever any x grows. Hence a reading
-that is made worse can never help a PASS, so counting runs as over the limit is safe whatever made us
-doubt them, even with hindsight; bounds on the percentile are exact inversions; the order of launches
-does not matter. It was also decided sooner in trials (tests/benchmarks/verdict_simulation.md).
-At 99 % clean launches prove P50, P90, P99 after 7, 45, 471 (no test can do it before 7, 44, 459).
+The launch is the sampling unit. X in [0, 1] is the share of a launch's runs over the limit, and the claim
+is about its mean over launches: "p90 <= limit" means E[X] <= 0.1. PASS rejects "E[X] >= 0.1", FAIL rejects
+"E[X] <= 0.1" by the mirrored test. `betting` holds the test, `dependence` how many launches in a row count
+as one, `launch_effects` the model that is asked when time is too short for enough launches.
 
 **A rate from counts.** Clopper and Pearson, "The use of confidence or fiducial limits illustrated in
 the case of the binomial", Biometrika 26(4), 1934: exact at every sample size.
@@ -28,7 +12,7 @@ the case of the binomial", Biometrika 26(4), 1934: exact at every sample size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -36,71 +20,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.measuring import launch_effects
+from edgekit.measuring.betting import further_launches, proves_below
+from edgekit.measuring.dependence import exceedance_time, share_time
+
 Numbers = NDArray[np.float64]
 
-#: (c, weight): nearly everything on the boldest stake, which is best when launches are clean; the
-#: others keep the capital alive when some launch is wholly over the limit.
-STAKES: tuple[tuple[float, float], ...] = (
-    (1.0, 0.85),
-    (0.95, 0.025),
-    (0.8, 0.025),
-    (0.6, 0.025),
-    (0.4, 0.025),
-    (0.2, 0.025),
-    (0.08, 0.025),
-)
-_MANY = 10_000_000
+#: Values looked at above a proven bound, to see that each of them is proven too.
+_CHAIN = 40
 
 
-def log_capital(shares: NDArray[Any], mean: float) -> Numbers:
-    """Log of the capital after each launch (last axis), betting that E[X] is below `mean`."""
-    with np.errstate(divide="ignore"):
-        growth = np.cumsum(np.log(_factors(np.asarray(shares, dtype=np.float64), mean)), axis=-1)
-    weights = np.log([weight for _, weight in STAKES]).reshape(-1, *([1] * (growth.ndim - 1)))
-    result: Numbers = np.logaddexp.reduce(growth + weights, axis=0)
-    return result
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a claim is proven. alpha: its error, one-sided; least: launches below which nothing is proven;
+    model: whether the random-effects model decides what betting leaves open, the error shared by both."""
+
+    alpha: float
+    least: int = 1
+    model: bool = False
+
+    @property
+    def betting(self) -> float:
+        """The error that betting may spend."""
+        return self.alpha / 2.0 if self.model else self.alpha
 
 
-def _factors(shares: Numbers, mean: float) -> Numbers:
-    stakes = np.array([stake for stake, _ in STAKES]).reshape(-1, *([1] * shares.ndim))
-    factors: Numbers = 1.0 + stakes * ((mean - shares) / (1.0 - mean))
-    # The boldest stake loses everything at a share of 1; rounding must not make that negative.
-    return np.where(factors < 1e-12, 0.0, factors)
-
-
-def proves_below(shares: NDArray[Any], mean: float, alpha: float) -> bool:
-    """Whether all launches together prove E[X] < `mean`, at error `alpha`.
-
-    The capital at the end decides, not its highest point on the way: both are valid, but launches that
-    came later must be able to take back what a lucky start has shown.
-    """
-    return len(shares) > 0 and bool(log_capital(shares, mean)[-1] >= -math.log(alpha))
-
-
-def further_launches(shares: NDArray[Any], mean: float, alpha: float) -> int | None:
-    """How many more launches like those seen would prove E[X] < `mean`; None when no number would."""
-    seen = np.asarray(shares, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        rate = np.log(_factors(seen if len(seen) else np.zeros(1), mean)).mean(axis=-1)
-    weights = np.log([weight for _, weight in STAKES])
-
-    def enough(launches: int) -> bool:
-        return bool(np.logaddexp.reduce(weights + launches * rate) >= -math.log(alpha))
-
-    if float(np.max(rate)) <= 0.0 or not enough(_MANY):
-        return None
-    low, high = len(seen), _MANY
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return max(1, high - len(seen))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitTest:
     """A limit put to both tests. over, under: mean share of runs over the limit, with disturbed runs
     counted as over and as under. further: launches still needed at the rate seen, towards the side
-    that the launches point to; None when no number would do."""
+    that the launches point to; None when no number would do. by_model: the random-effects model
+    decided. tau: how many launches in a row count as one."""
 
     passed: bool
     failed: bool
@@ -108,26 +58,40 @@ class LimitTest:
     under: float
     further: int | None
     towards_pass: bool
+    by_model: bool = False
+    tau: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """One-sided bounds on a percentile; None when unbounded. Which of them the model gave."""
+
+    low: float | None
+    high: float | None
+    low_by_model: bool = False
+    high_by_model: bool = False
 
 
 class Launches:
-    """Runs grouped by launch. Launches without runs are left out."""
+    """Runs grouped by launch, in the order made. Launches without runs are left out."""
 
     def __init__(
         self, values: Sequence[NDArray[Any]], disturbed: Sequence[NDArray[Any]] | None = None
     ) -> None:
         marks = [np.zeros(len(row), dtype=bool) for row in values] if disturbed is None else list(disturbed)
-        kept = [
+        self._rows = [
             (np.asarray(v, np.float64), np.asarray(d, bool))
             for v, d in zip(values, marks, strict=True)
             if len(v)
         ]
-        self.count = len(kept)
-        self._sizes = np.array([len(v) for v, _ in kept], dtype=np.int64)
+        self.count = len(self._rows)
+        self._sizes = np.array([len(v) for v, _ in self._rows], dtype=np.int64)
         self._starts = np.concatenate(([0], np.cumsum(self._sizes)[:-1])).astype(np.int64)
-        self._values = np.concatenate([v for v, _ in kept]) if kept else np.zeros(0)
-        self._disturbed = np.concatenate([d for _, d in kept]) if kept else np.zeros(0, bool)
-        self._trusted = np.unique(self._values[~self._disturbed])
+        self._values = np.concatenate([v for v, _ in self._rows]) if self._rows else np.zeros(0)
+        self._disturbed = np.concatenate([d for _, d in self._rows]) if self._rows else np.zeros(0, bool)
+        self._distinct = np.unique(self._values)
+        self._medians = np.array([float(np.median(v)) for v, _ in self._rows])
+        self._tails: dict[float, float] = {}
 
     def over(self, limit: float) -> Numbers:
         """Per launch, the share of runs over `limit`; a disturbed run counts as over."""
@@ -137,20 +101,43 @@ class Launches:
         """Per launch, the share of runs over `limit`; a disturbed run counts as under."""
         return self._shares((self._values > limit) & ~self._disturbed)
 
-    def test(self, limit: float, percentile: float, alpha: float) -> LimitTest:
-        """Put "the percentile is at most `limit`" to both tests."""
+    def tau(self, limit: float, percentile: float) -> float:
+        """How many launches in a row count as one when it is asked what exceeds `limit`.
+
+        From the readings as they are: marking runs as disturbed must not make launches look independent.
+        """
+        if not self.count:
+            return 1.0
+        if percentile not in self._tails:
+            self._tails[percentile] = float(exceedance_time(self._medians, 1.0 - percentile))
+        return max(float(share_time(self._shares(self._values > limit))), self._tails[percentile])
+
+    def test(self, limit: float, percentile: float, rules: Rules) -> LimitTest:
+        """Put "the percentile is at most `limit`" to both tests. They agree with `bounds`."""
         allowed = 1.0 - percentile
-        over, under = self.over(limit), self.under(limit)
-        passed = proves_below(over, allowed, alpha)
-        failed = proves_below(1.0 - under, percentile, alpha)
+        bounds = self.bounds(percentile, rules)
+        passed = bounds.high is not None and bounds.high <= limit
+        failed = bounds.low is not None and bounds.low > limit
+        over, under, tau = self.over(limit), self.under(limit), self.tau(limit, percentile)
         mean_over, mean_under = (float(np.mean(x)) if self.count else 0.0 for x in (over, under))
         towards_pass = mean_over < allowed
         further: int | None = None
         if towards_pass:
-            further = further_launches(over, allowed, alpha)
+            further = further_launches(over, allowed, rules.betting, tau)
         elif mean_under > allowed:
-            further = further_launches(1.0 - under, percentile, alpha)
-        return LimitTest(passed, failed, mean_over, mean_under, further, towards_pass)
+            further = further_launches(1.0 - under, percentile, rules.betting, tau)
+        if further is not None:
+            further = max(further, rules.least - self.count)
+        return LimitTest(
+            passed=passed,
+            failed=failed,
+            over=mean_over,
+            under=mean_under,
+            further=further,
+            towards_pass=towards_pass,
+            by_model=(passed and bounds.high_by_model) or (failed and bounds.low_by_model),
+            tau=tau,
+        )
 
     def estimate(self, percentile: float) -> float | None:
         """The percentile of all runs as they were read, every launch weighing the same."""
@@ -161,27 +148,64 @@ class Launches:
         index = int(np.searchsorted(np.cumsum(weights), percentile - 1e-9))
         return float(self._values[order][min(index, len(order) - 1)])
 
-    def bounds(self, percentile: float, alpha: float) -> tuple[float | None, float | None]:
-        """One-sided lower and upper bound on the percentile, each at error `alpha`.
+    def bounds(self, percentile: float, rules: Rules) -> Bounds:
+        """One-sided lower and upper bound on the percentile, each at error `rules.alpha`.
 
-        The exact inversion of `test`: it passes at the limits >= upper, and fails at those < lower.
+        The inversion of the tests: PASS is proven at the limits >= high, FAIL at those < low.
         """
-        return self._lower(percentile, alpha), self._upper(percentile, alpha)
+        low = high = None
+        if self.count >= rules.least:
+            low, high = self._lower(percentile, rules.betting), self._upper(percentile, rules.betting)
+        if not rules.model:
+            return Bounds(low=low, high=high)
+        by_model = self._model_bounds(1.0 - percentile, rules.alpha / 2.0)
+        best_low = max((b for b in (low, by_model[0]) if b is not None), default=None)
+        best_high = min((b for b in (high, by_model[1]) if b is not None), default=None)
+        return Bounds(
+            low=best_low,
+            high=best_high,
+            low_by_model=best_low is not None and best_low != low,
+            high_by_model=best_high is not None and best_high != high,
+        )
+
+    def _model_bounds(self, allowed: float, alpha: float) -> tuple[float | None, float | None]:
+        """Under the model. More-is-better figures are held negated; it takes their size the other way."""
+        negated = bool(self.count) and float(self._values.max()) < 0.0
+        if negated:
+            low, high = self._model_sides(allowed, alpha, -1.0)
+            return (None if high is None else -high), (None if low is None else -low)
+        return self._model_sides(allowed, alpha, 1.0)
+
+    def _model_sides(self, allowed: float, alpha: float, sign: float) -> tuple[float | None, float | None]:
+        as_over = [np.where(marks, math.inf, sign * values) for values, marks in self._rows]
+        as_under = [np.where(marks, 0.0, sign * values) for values, marks in self._rows]
+        if sign < 0:  # one figure for a launch, its median promised: the same share on either side
+            allowed = 1.0 - allowed
+        return (
+            launch_effects.lower_bound(as_under, allowed, alpha),
+            launch_effects.upper_bound(as_over, allowed, alpha),
+        )
 
     def _upper(self, percentile: float, alpha: float) -> float | None:
         def proven(index: int) -> bool:
-            return proves_below(self.over(self._trusted[index]), 1.0 - percentile, alpha)
+            limit = self._distinct[index]
+            return proves_below(self.over(limit), 1.0 - percentile, alpha, self.tau(limit, percentile))
 
-        index = _first(proven, len(self._trusted))
-        return None if index is None else float(self._trusted[index])
+        index = _first(proven, len(self._distinct))
+        index = None if index is None else _chained(proven, index, len(self._distinct))
+        return None if index is None else float(self._distinct[index])
 
     def _lower(self, percentile: float, alpha: float) -> float | None:
-        def unproven(index: int) -> bool:
-            limit = self._trusted[index - 1] if index else -math.inf
-            return not proves_below(1.0 - self.under(limit), percentile, alpha)
+        """Limits in [v[i-1], v[i]) are told apart by i; below the first value is i = 0."""
 
-        index = _first(unproven, len(self._trusted) + 1)  # limits in [t[i-1], t[i]) are told apart by i
-        return float(self._trusted[index - 1]) if index else None
+        def proven(index: int) -> bool:
+            limit = self._distinct[index - 1] if index else -math.inf
+            return proves_below(1.0 - self.under(limit), percentile, alpha, self.tau(limit, percentile))
+
+        count = len(self._distinct) + 1
+        back = _first(lambda index: proven(count - 1 - index), count)
+        back = None if back is None else _chained(lambda index: proven(count - 1 - index), back, count)
+        return None if back is None or back == 0 else float(self._distinct[count - 1 - back])
 
     def _shares(self, counted: NDArray[np.bool_]) -> Numbers:
         if not self.count:
@@ -190,8 +214,8 @@ class Launches:
         return shares
 
 
-def _first(holds: Any, count: int) -> int | None:
-    """The first index in range(count) at which a property that stays true from there on holds."""
+def _first(holds: Callable[[int], bool], count: int) -> int | None:
+    """The first index in range(count) from which on a property holds, if it is one that stays true."""
     if count == 0 or not holds(count - 1):
         return None
     low, high = -1, count - 1
@@ -199,6 +223,21 @@ def _first(holds: Any, count: int) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
+
+
+def _chained(holds: Callable[[int], bool], index: int, count: int) -> int:
+    """The least index >= `index` from which on the property holds at all of `_CHAIN` places.
+
+    With an estimated dependence a proof at one limit does not imply a proof at a looser one; only what
+    is proven at the looser ones too is claimed.
+    """
+    places = sorted({int(place) for place in np.linspace(index, count - 1, _CHAIN)}, reverse=True)
+    good = count - 1
+    for place in places:
+        if not holds(place):
+            return good
+        good = place
+    return good
 
 
 def rate_bounds(count: int, total: int, alpha: float) -> tuple[float, float]:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
-from edgekit.devices import open_device
-from edgekit.discovery import engine_versions, find_backend, load_backend
-from edgekit.errors import UsageError
 from edgekit.files.digests import file_digest
 from edgekit.files.directories import new_directory, refuse_foreign
-from edgekit.files.manifests import MANIFEST_NAME, Manifest, read_manifest, verify, write_manifest
-from edgekit.host.client import WorkerClient
-from edgekit.host.sessions import remote_machine
+from edgekit.files.manifests import MANIFEST_NAME, Manifest, verify, write_manifest
 from edgekit.measuring.accuracy import overlapping
 from edgekit.measuring.footprint import artifact_mib
-from edgekit.measuring.inputs import fresh_feeds
-from edgekit.measuring.launches import LaunchSetup, measure_launches
-from edgekit.measuring.plan import MeasurementPlan, check_confidence
+from edgekit.measuring.launches import Decide, LaunchSetup, expected_seconds, heat_up, measure_launches
+from edgekit.measuring.plan import MeasurementPlan, Proof
 from edgekit.measuring.verdict import (
     Evidence,
     decider,
@@ -32,88 +23,27 @@ from edgekit.measuring.verdict import (
     overall_verdict,
 )
 from edgekit.report import write_report_files
-from edgekit.stages.common import (
-    OnProgress,
-    StageResult,
-    announce,
-    path_input,
-    quiet,
-    relative_path,
-    up_to_date,
-    value_input,
-)
-from edgekit.stages.observing import Observed, Subject, observe
-from edgekit.stages.parents import Parent, find_parent, table_of
-from edgekit.targets import (
-    apply_budget,
-    check_threads,
-    has_budget,
-    load_target,
-    match_machine,
-    usable_threads,
-    workload_shape,
-)
-from edgekit.tasks import Mapped, Row, load_task
-from edgekit.tasks.data import read_rows
-from edgekit.values import (
-    ArtifactTable,
-    InputEntry,
-    ModelTable,
-    Outcome,
-    ReportTable,
-    Target,
-)
-from edgekit_runtime.goldens import read_goldens
-from edgekit_runtime.session import Feeds
-from edgekit_runtime.values import Machine
-
-#: Different inputs in one launch, so that no cache of inputs or results can help.
-FEEDS_PER_LAUNCH = 16
+from edgekit.stages.common import OnProgress, StageResult, announce, quiet, up_to_date
+from edgekit.stages.judging import JudgingOptions
+from edgekit.stages.measuring_inputs import MeasuringInputs, Model, row_inputs, shaped_inputs
+from edgekit.stages.observing import Observed, observe
+from edgekit.stages.parents import table_of
+from edgekit.stages.reproducing import validate_command
+from edgekit.stages.settling import Plan, ValidateOptions, read_test_rows, report_inputs, settle
+from edgekit.targets.workloads import DATA
+from edgekit.tasks import Row
+from edgekit.values import HeatRecord, LaunchRecord, Outcome, ReportTable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidateOptions:
-    """What may be asked of a validation.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What was found out, and how it is to be judged."""
 
-    data: labelled rows that judge accuracy; columns, labels: how that file names them;
-    model: the exported model, by default where the artifact's manifest says;
-    target: a target to take budget and workload from, by default the artifact's own;
-    budget: limits such as "latency_p90_ms=20", over the target's; no_budget: measure, judge nothing;
-    confidence: one-sided, for every claim; max_seconds: for the launches;
-    device: "local" or a device uri, by default the target's.
-    """
-
-    data: Path | str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    model: Path | str | None = None
-    target: Target | Path | str = ""
-    budget: tuple[str, ...] = ()
-    no_budget: bool = False
-    confidence: float = 0.99
-    max_seconds: float = 120.0
-    threads: int | None = None
-    device: str = ""
-    seed: int = 0
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """Everything that is settled before anything is run."""
-
-    artifact: Path
-    manifest: Manifest
-    table: ArtifactTable
-    model: Parent
-    model_table: ModelTable
-    target: Target
-    shape: Mapping[str, int]
-    subject: Subject
-    machine: Machine
-    mismatches: tuple[str, ...]
-    output: Path
-    options: ValidateOptions
+    inputs: MeasuringInputs
+    observed: Observed
+    evidence: Evidence
+    proof: Proof
+    heat: HeatRecord | None
 
 
 def validate(
@@ -129,9 +59,9 @@ def validate(
     on, DigestMismatch when a file was changed since it was made.
     """
     started = time.monotonic()
-    plan = _settle(Path(artifact), Path(output) if output else None, options or ValidateOptions())
-    rows = _rows(plan)
-    inputs = _inputs(plan)
+    plan = settle(Path(artifact), Path(output) if output else None, options or ValidateOptions())
+    rows = read_test_rows(plan)
+    inputs = report_inputs(plan)
     refuse_foreign(plan.output, "report")
     verify(plan.artifact, plan.manifest)
     verify(plan.model.path, plan.model.manifest)
@@ -139,142 +69,94 @@ def validate(
     if found is not None and table_of(found.report).verdict is not Outcome.INCONCLUSIVE:
         return _finished(plan, found, started, fresh=False)
     with new_directory(plan.output, "report") as work:
-        report = _measure(plan, rows, on_progress)
+        report = _report(plan, _measure(plan, rows, on_progress))
         draft = write_manifest(work, name=plan.output.name, inputs=inputs, table=report)
         write_report_files(work, draft)
         manifest = write_manifest(work, name=plan.output.name, inputs=inputs, table=report)
     return _finished(plan, manifest, started, fresh=True)
 
 
-def _finished(plan: _Plan, manifest: Manifest, started: float, *, fresh: bool) -> StageResult:
+def _finished(plan: Plan, manifest: Manifest, started: float, *, fresh: bool) -> StageResult:
     result = StageResult(path=plan.output, manifest=manifest, up_to_date=not fresh)
     return announce("validate", result, started, table_of(manifest.report).verdict)
 
 
-def _settle(artifact: Path, output: Path | None, options: ValidateOptions) -> _Plan:
-    check_confidence(options.confidence)
-    manifest = read_manifest(artifact, "artifact")
-    table = table_of(manifest.artifact)
-    find_backend(table.backend)
-    target = _target(table, options)
-    model = find_parent(artifact, manifest, "model", options.model)
-    run = dataclasses.replace(table.run, threads=options.threads or table.run.threads)
-    device = open_device(options.device or target.device.uri)
-    with WorkerClient(device) as worker:
-        machine = remote_machine(worker)
-    match = match_machine(target, machine)
-    if match.ok or options.threads:
-        check_threads(run.threads, machine)
-    else:  # nothing here speaks for the target; its threads may be more than this machine has
-        run = dataclasses.replace(run, threads=min(run.threads, usable_threads(machine)))
-    subject = Subject(
-        artifact=artifact,
-        table=table,
-        model=model.path,
-        model_table=table_of(model.manifest.model),
-        run=run,
-        device=device,
+def _measure(plan: Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> _Measured:
+    options, workload = plan.options, plan.workload
+    measuring = MeasurementPlan(max_seconds=options.max_seconds)
+    inputs = _measuring_inputs(plan, rows, measuring)
+    how = JudgingOptions(
+        metric=options.metric,
+        include_rows=options.include_rows,
+        confidence=options.confidence,
+        seed=options.seed,
     )
-    return _Plan(
-        artifact=artifact,
-        manifest=manifest,
-        table=table,
-        model=model,
-        model_table=subject.model_table,
-        target=target,
-        shape=workload_shape(target.workload, table.signature),
-        subject=subject,
-        machine=machine,
-        mismatches=() if match.ok else match.reasons,
-        output=output or artifact.with_name(artifact.name + ".report"),
-        options=options,
+    observed = observe(plan.subject, rows, inputs.typical, how, on_progress)
+    proof = Proof(
+        confidence=options.confidence,
+        launch_seconds=expected_seconds(
+            observed.cold_seconds, observed.run_seconds, measuring, workload.streams
+        ),
+        max_seconds=options.max_seconds,
+        assume_nothing=options.assume_nothing,
     )
-
-
-def _target(table: ArtifactTable, options: ValidateOptions) -> Target:
-    given = options.target
-    target = given if isinstance(given, Target) else load_target(given) if given else table.target
-    target = apply_budget(target, options.budget)
-    if options.no_budget:
-        return dataclasses.replace(target, budget=type(target.budget)())
-    if not has_budget(target.budget):
-        raise UsageError(
-            f"target {target.name!r} sets no budget, so there is nothing to prove",
-            hint="give --budget latency_p90_ms=20, a --target with a [budget], or --no-budget",
-        )
-    return target
-
-
-def _rows(plan: _Plan) -> tuple[Row, ...]:
-    if plan.options.data is None:
-        return ()
-    task = load_task(plan.model_table.task)
-    mapped = Mapped(columns=plan.options.columns, labels=plan.options.labels)
-    return read_rows(Path(plan.options.data), task=task, labels=plan.model_table.labels, mapped=mapped)
-
-
-def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
-    options = plan.options
-    settings = {
-        "target": plan.target.name,
-        "budget": plan.target.budget,
-        "workload": plan.shape,
-        "match": plan.target.match,
-        "run": plan.subject.run,
-        "confidence": options.confidence,
-        "columns": options.columns,
-        "labels": options.labels,
-        "seed": options.seed,
-        "judges": [metadata.version(name) for name in ("edgekit", "edgekit-runtime")],
-        "backend": find_backend(plan.table.backend).version,
-        "engine": engine_versions(load_backend(plan.table.backend)),
-    }
-    artifact = InputEntry(
-        role="artifact",
-        digest=file_digest(plan.artifact / MANIFEST_NAME),
-        path=relative_path(plan.artifact, plan.output),
-    )
-    data = [path_input("data", Path(options.data))] if options.data else []
-    return (artifact, *data, value_input("settings", settings), value_input("machine", plan.machine))
-
-
-def _measure(plan: _Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> ReportTable:
-    setup = _launch_setup(plan)
-    observed = observe(plan.subject, rows, setup.inputs(0)[0], on_progress)
-    evidence = _evidence(plan, observed, rows)
+    evidence = _evidence(plan, observed, rows, inputs.batch)
+    setup = _launch_setup(plan, inputs)
+    heat = None
+    if workload.heat_seconds > 0:
+        on_progress(0, 0, f"heating up for {workload.heat_seconds:g} s")
+        heat = heat_up(setup, workload.heat_seconds, measuring)
     launches = measure_launches(
         setup,
-        MeasurementPlan(max_seconds=plan.options.max_seconds),
-        decider(plan.target.budget, evidence, plan.options.confidence),
+        measuring,
+        decider(plan.target.budget, evidence, proof),
         on_progress,
+        wait_for_quiet=heat is None,  # a pause would let the machine cool down
     )
-    return _report(plan, observed, dataclasses.replace(evidence, launches=launches))
+    evidence = dataclasses.replace(evidence, launches=launches)
+    return _Measured(inputs=inputs, observed=observed, evidence=evidence, proof=proof, heat=heat)
 
 
-def _launch_setup(plan: _Plan) -> LaunchSetup:
-    """Each launch gets fresh feeds at the workload's shape, drawn from what the goldens hold."""
-    examples = [golden.feeds for golden in read_goldens(plan.model.path / "golden")]
+def launches_of(
+    artifact: Path | str, options: ValidateOptions, decide: Decide, measuring: MeasurementPlan | None = None
+) -> tuple[LaunchRecord, ...]:
+    """Launches as `validate` makes them, without judging: for studies of a machine."""
+    plan = settle(Path(artifact), None, options)
+    measuring = measuring or MeasurementPlan(max_seconds=options.max_seconds)
+    inputs = _measuring_inputs(plan, read_test_rows(plan), measuring)
+    return measure_launches(_launch_setup(plan, inputs), measuring, decide)
 
-    def inputs(number: int) -> Sequence[Feeds]:
-        seed = plan.options.seed * 1_000_003 + number
-        return fresh_feeds(plan.table.signature, plan.shape, examples, count=FEEDS_PER_LAUNCH, seed=seed)
 
+def _measuring_inputs(plan: Plan, rows: tuple[Row, ...], measuring: MeasurementPlan) -> MeasuringInputs:
+    model = Model(path=plan.model.path, table=plan.model_table, signature=plan.table.signature)
+    if plan.shapes.source == DATA:
+        return row_inputs(model, rows, plan.options.seed, measuring.max_runs)
+    return shaped_inputs(model, plan.shapes, plan.options.seed)
+
+
+def _launch_setup(plan: Plan, inputs: MeasuringInputs) -> LaunchSetup:
     return LaunchSetup(
         start_worker=plan.subject.worker,
         directory=plan.artifact,
         backend=plan.table.backend,
         precision=plan.table.precision,
         run=plan.subject.run,
-        inputs=inputs,
+        inputs=inputs.launch,
+        mix=inputs.mix,
+        batch=inputs.batch,
+        streams=plan.workload.streams,
+        cores=plan.machine.usable_cores,
     )
 
 
-def _evidence(plan: _Plan, observed: Observed, rows: tuple[Row, ...]) -> Evidence:
+def _evidence(plan: Plan, observed: Observed, rows: tuple[Row, ...], batch: int) -> Evidence:
     gaps = {} if rows else {"accuracy_drop": "no labelled rows were given (--data)"}
     return Evidence(
         precision=plan.table.precision,
         device=plan.subject.run.device,
-        batch=plan.shape.get("batch", 1),
+        batch=batch,
+        streams=plan.workload.streams,
+        cores=plan.machine.usable_cores,
         artifact_mib=artifact_mib(plan.manifest.files),
         placement=observed.placement,
         accuracy=observed.accuracy,
@@ -284,10 +166,10 @@ def _evidence(plan: _Plan, observed: Observed, rows: tuple[Row, ...]) -> Evidenc
     )
 
 
-def _report(plan: _Plan, observed: Observed, evidence: Evidence) -> ReportTable:
-    confidence = plan.options.confidence
-    checks = judge(plan.target.budget, evidence, confidence)
-    found = figures(evidence.launches, confidence)
+def _report(plan: Plan, measured: _Measured) -> ReportTable:
+    evidence, observed, inputs = measured.evidence, measured.observed, measured.inputs
+    checks = judge(plan.target.budget, evidence, measured.proof)
+    found = figures(evidence, measured.proof)
     return ReportTable(
         artifact_digest=plan.manifest.digest,
         artifact_manifest=file_digest(plan.artifact / MANIFEST_NAME),
@@ -295,12 +177,12 @@ def _report(plan: _Plan, observed: Observed, evidence: Evidence) -> ReportTable:
         backend=plan.table.backend,
         precision=plan.table.precision,
         verdict=overall_verdict(checks, observed.golden),
-        confidence=confidence,
+        confidence=plan.options.confidence,
         checks=checks,
         machine=plan.machine,
         machine_is_target=not plan.mismatches,
         target_name=plan.target.name,
-        workload=plan.shape,
+        workload=inputs.workload,
         threads=plan.subject.run.threads,
         artifact_mib=evidence.artifact_mib or 0.0,
         golden=observed.golden,
@@ -311,7 +193,36 @@ def _report(plan: _Plan, observed: Observed, evidence: Evidence) -> ReportTable:
         latency_p99_ms=found.latency_p99_ms,
         cold_start_ms=found.cold_start_ms,
         peak_memory_mib=found.peak_memory_mib,
+        steady_memory_mib=found.steady_memory_mib,
+        throughput=found.throughput,
+        energy_mj=found.energy_mj,
+        shapes=inputs.shapes,
+        workload_source=inputs.source,
+        streams=plan.workload.streams,
+        heat=measured.heat,
+        operators=observed.operators,
+        reproduce=validate_command(plan.artifact, plan.asked_output, plan.options),
         launches=evidence.launches,
-        method=method_sentences(checks, confidence),
-        notes=measurement_notes(evidence),
+        method=method_sentences(checks, measured.proof),
+        notes=(*inputs.notes, *_use_notes(plan, measured.heat), *measurement_notes(evidence)),
     )
+
+
+def _use_notes(plan: Plan, heat: HeatRecord | None) -> list[str]:
+    """Under which use the figures hold, beyond the shapes."""
+    notes = []
+    if heat is not None:
+        first, last = heat.windows_ms[0], heat.windows_ms[-1]
+        notes.append(
+            f"sustained: after {heat.seconds:g} s of heat-up; "
+            f"{100 * (last / first - 1):+.0f} % from the first to the last window"
+        )
+    streams = plan.workload.streams
+    if streams > 1:
+        threads = max(1, plan.subject.run.threads // streams)
+        each = "1 thread each" if threads == 1 else f"{threads} threads each"
+        notes.append(f"throughput and memory are of {streams} concurrent streams in one process, {each}")
+    return notes
+
+
+__all__ = ["ValidateOptions", "launches_of", "validate"]

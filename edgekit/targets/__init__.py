@@ -7,7 +7,7 @@
     matching.py   whether a machine is the target
     probing.py    `this-machine` completed; a new target file written from a machine
     budgets.py    limits, their units, `--budget key=value`
-    workloads.py  sizes for the model's symbolic axes
+    workloads.py  sizes for the model's symbolic axes, `--workload key=value`
     options.py    values of backend options, in the type declared
     checking.py   `edgekit target check`
 
@@ -30,7 +30,13 @@ from edgekit.targets.loading import load_target, parse_target
 from edgekit.targets.matching import MatchResult, match_machine, runs_on
 from edgekit.targets.places import THIS_MACHINE
 from edgekit.targets.probing import check_threads, probe_target, usable_threads, write_target
-from edgekit.targets.workloads import workload_shape
+from edgekit.targets.workloads import (
+    WorkloadShapes,
+    apply_workload,
+    shape_text,
+    workload_shape,
+    workload_shapes,
+)
 
 __all__ = [
     "BUDGET_UNITS",
@@ -40,7 +46,9 @@ __all__ = [
     "Finding",
     "MatchResult",
     "TargetEntry",
+    "WorkloadShapes",
     "apply_budget",
+    "apply_workload",
     "budget_items",
     "check_target",
     "check_threads",
@@ -51,7 +59,9 @@ __all__ = [
     "parse_target",
     "probe_target",
     "runs_on",
+    "shape_text",
     "usable_threads",
     "workload_shape",
+    "workload_shapes",
     "write_target",
 ]

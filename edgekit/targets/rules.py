@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping
 from edgekit.errors import TargetFileError
 from edgekit.files.tables import nearest
 from edgekit.targets.budgets import budget_items, limit_problem
-from edgekit.values import Match, Target
+from edgekit.values import Match, Target, Workload
 from edgekit_runtime.values import PRECISIONS, OptionValue
 
 #: Axes that have a key of their own in [workload].
 KNOWN_AXES = ("batch", "sequence", "height", "width", "samples")
 MAX_SIZE = 2**31 - 1
 MAX_THREADS = 4096
+#: A launch runs every shape of a mix several times.
+MAX_SHAPES = 16
+MAX_STREAMS = 64
+MAX_HEAT_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: (key, why it is wrong, what to do)
@@ -82,16 +86,55 @@ def _sizes(target: Target) -> Iterator[Breach]:
     for key, fact in (("cores", target.hardware.cores), ("memory_mib", target.hardware.memory_mib)):
         if not 0 <= fact <= MAX_SIZE:
             yield f"hardware.{key}", f"is {fact}: 0 to {MAX_SIZE} is possible", "leave out what is unknown"
-    sizes = [(f"workload.{axis}", getattr(target.workload, axis)) for axis in KNOWN_AXES]
-    sizes += [(f"workload.axes.{axis}", size) for axis, size in target.workload.axes.items()]
+    yield from workload_breaches(target.workload)
+
+
+def workload_breaches(workload: Workload) -> Iterator[Breach]:
+    """What makes no sense in a workload, whatever the model."""
+    sizes = [(f"workload.{axis}", getattr(workload, axis)) for axis in KNOWN_AXES]
+    sizes += [(f"workload.axes.{axis}", size) for axis, size in workload.axes.items()]
+    for number, shape in enumerate(workload.shapes):
+        sizes += [(f"workload.shapes[{number}].{axis}", size) for axis, size in shape.items()]
     for key, size in sizes:
         if not 1 <= size <= MAX_SIZE:
             yield key, f"is {size}: an axis has 1 to {MAX_SIZE} elements", "leave an axis out for its default"
-    for axis in target.workload.axes:
+    for axis in workload.axes:
         if axis in KNOWN_AXES:
             yield f"workload.axes.{axis}", "has a key of its own", f"write `{axis} = ...` in [workload]"
-        if not axis.strip() or not axis.isprintable():
-            yield f"workload.axes.{axis!r}", "is no name of an axis", "use the model's own names of axes"
+    for table, axes in [
+        ("axes", workload.axes),
+        *((f"shapes[{n}]", s) for n, s in enumerate(workload.shapes)),
+    ]:
+        for axis in axes:
+            if not axis.strip() or not axis.isprintable():
+                yield (
+                    f"workload.{table}.{axis!r}",
+                    "is no name of an axis",
+                    "use the model's own names of axes",
+                )
+    yield from _use(workload)
+
+
+def _use(workload: Workload) -> Iterator[Breach]:
+    """Mixes, rows, streams and heat."""
+    if len(workload.shapes) > MAX_SHAPES:
+        problem = f"holds {len(workload.shapes)} shapes: at most {MAX_SHAPES} can be measured together"
+        yield "workload.shapes", problem, "take the shapes that differ most"
+    for number, shape in enumerate(workload.shapes):
+        if not shape:
+            yield f"workload.shapes[{number}]", "is empty", "for example {sequence = 16}"
+    if workload.shapes and workload.from_data:
+        hint = "take one of them out; `from_data = false` and `shapes = []` undo an inherited one"
+        yield "workload.from_data", "is true, and `workload.shapes` gives shapes too", hint
+    if workload.from_data and workload.batch != 1:
+        hint = "set `batch = 1`, or give shapes instead"
+        yield "workload.batch", f"is {workload.batch}, but `from_data` runs rows one by one", hint
+    if not 1 <= workload.streams <= MAX_STREAMS:
+        problem = f"is {workload.streams}: 1 to {MAX_STREAMS} are possible"
+        yield "workload.streams", problem, "leave the key out for one stream of runs"
+    if not 0 <= workload.heat_seconds <= MAX_HEAT_SECONDS:
+        problem = f"is {workload.heat_seconds:g}: 0 to {MAX_HEAT_SECONDS:g} seconds are possible"
+        yield "workload.heat_seconds", problem, "leave the key out for no heat-up"
 
 
 def _options(table: str, options: Mapping[str, OptionValue]) -> Iterator[Breach]:

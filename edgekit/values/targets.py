@@ -42,9 +42,12 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The shape at which latency is promised. Axes that the model lacks are not used.
+    """The shapes and the use at which the budget is promised. Axes that the model lacks are not used.
 
-    `axes` holds symbolic axes beyond the known ones.
+    `axes` holds symbolic axes beyond the known ones. shapes: a mix, each entry giving the sizes that
+    differ from the ones above; every shape gets the same share of runs. from_data: the shapes of the rows
+    given as test data, as often as they occur. streams: concurrent streams of runs for throughput.
+    heat_seconds: run without a pause for so long before the first launch (sustained latency).
     """
 
     batch: int = 1
@@ -53,6 +56,10 @@ class Workload:
     width: int = 224
     samples: int = 16000
     axes: Mapping[str, int] = field(default_factory=dict)
+    shapes: tuple[Mapping[str, int], ...] = ()
+    from_data: bool = False
+    streams: int = 1
+    heat_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

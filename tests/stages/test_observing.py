@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from edgekit.devices import open_device
 from edgekit.files.manifests import read_manifest
 from edgekit.host.sessions import RemoteSession
-from edgekit.stages import observing
+from edgekit.stages import judging, observing
 from edgekit.stages.common import quiet
 from edgekit.stages.compile import CompileOptions, compile_model
+from edgekit.stages.judging import JudgingOptions
 from edgekit.stages.parents import table_of
 from edgekit.tasks import Row
 from edgekit.tasks.data import read_rows
@@ -55,8 +57,8 @@ def test_rows_are_judged_by_the_task_and_the_metric_is_its_own(
     subject: observing.Subject, few_rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = read_rows(few_rows, task=TextClassification(), labels=subject.model_table.labels)[:11]
-    monkeypatch.setattr(observing, "load_task", lambda name: EveryOther())
-    found = observing.observe(subject, rows, workload(subject, 8), quiet).accuracy
+    monkeypatch.setattr(judging, "load_task", lambda name: EveryOther())
+    found = observing.observe(subject, rows, workload(subject, 8), JudgingOptions(), quiet).accuracy
     assert found is not None
     assert (found.metric, found.rows, found.lost, found.gained, found.flips) == ("evenness", 11, 0, 0, 0)
     assert found.model == found.artifact == 5 / 11
@@ -74,5 +76,24 @@ def test_placement_is_read_at_the_shape_of_the_workload(
         return call(self, function, *arguments, **named)
 
     monkeypatch.setattr(RemoteSession, "_call", spy)
-    observing.observe(subject, (), workload(subject, 57), quiet)
+    found = observing.observe(subject, (), workload(subject, 57), JudgingOptions(), quiet)
     assert seen[seen.index("placement") - 1] == "run 57"
+    assert seen[seen.index("profile") - 1] in ("placement", "run 57")
+    assert found.cold_seconds > found.run_seconds > 0
+
+
+def test_the_costliest_operators_are_kept_in_their_order(subject: observing.Subject) -> None:
+    found = observing.observe(subject, (), workload(subject, 57), JudgingOptions(), quiet).operators
+    assert len(found) == observing.COSTLIEST
+    shares = [operator.share for operator in found]
+    assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1
+    assert all(operator.name and operator.op_type and operator.precision for operator in found)
+
+
+def test_a_backend_that_cannot_profile_is_not_asked(
+    subject: observing.Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(observing.load_backend("onnxruntime"), capabilities=())
+    monkeypatch.setattr(observing, "load_backend", lambda name: spec)
+    found = observing.observe(subject, (), workload(subject, 8), JudgingOptions(), quiet)
+    assert (found.operators, found.placement) == ((), None)
