@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-OURS := -e 'plugins/edgekit-runtime[text]' -e '.[export,testing]' -e 'plugins/edgekit-onnxruntime[compile]' \
+OURS := -e 'plugins/edgekit-runtime[text]' -e '.[export,metrics,testing]' -e 'plugins/edgekit-onnxruntime[compile]' \
 	-e 'plugins/edgekit-openvino[compile]' -e plugins/edgekit-example
 SOURCES := edgekit plugins tests samples
 WHEELS := . plugins/edgekit-runtime plugins/edgekit-onnxruntime plugins/edgekit-openvino plugins/edgekit-example

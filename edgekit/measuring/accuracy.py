@@ -1,16 +1,10 @@
 """Does the artifact still answer as well as the exported model? Paired, on the same rows.
 
 A row is lost when only the exported model answered it right, gained when only the artifact did; rows on
-which both agree say nothing about a difference. The drop is the rate of lost rows minus the rate of gained
-rows. Each rate gets exact Clopper-Pearson bounds at half the error (Bonferroni), so that
-
-    upper bound of the drop = upper(lost) - lower(gained),    lower = lower(lost) - upper(gained)
-
-each hold with the stated confidence at every sample size, whatever the dependence between the two counts.
-(For the ways to compare paired proportions see Fagerland, Lydersen and Laake, "Recommended tests and
-confidence intervals for paired binomial proportions", Statistics in Medicine 33(16), 2014; theirs are
-tighter, not exact.)
-The rows are taken as drawn independently from the rows that matter.
+which both agree say nothing about a difference. The drop of a metric that is the share of right rows is the
+rate of lost rows minus the rate of gained rows, and its bounds are exact (`paired_score`). The drop of any
+other metric gets its bounds by resampling rows (`bootstrap`).
+Either way the rows are taken as drawn independently from the rows that matter.
 """
 
 from __future__ import annotations
@@ -18,51 +12,133 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
-from edgekit.measuring.statistics import rate_bounds
-from edgekit.values import AccuracyRecord, Check, Interval, Outcome
+from edgekit.measuring.bootstrap import LEAST_ROWS, bootstrap_drop
+from edgekit.measuring.metrics.base import Metric
+from edgekit.measuring.paired_score import drop_upper, p_value
+from edgekit.tasks.base import Row
+from edgekit.values import AccuracyRecord, ChangedRow, Check, Interval, Outcome
 
-METHOD = "paired-exact"
+SCORE, BOOTSTRAP = "paired-score", "paired-bootstrap"
+METHODS: dict[str, str] = {
+    SCORE: (
+        "paired-score: rows lost minus rows gained on the same rows, tested by Tango's score statistic "
+        "(1998) with its exact distribution at the worst nuisance rate (Sidik 2003; Berger and Boos 1994); "
+        "assumes rows drawn independently"
+    ),
+    BOOTSTRAP: (
+        "paired-bootstrap: rows resampled with the answers of both sides (Efron and Tibshirani 1993, Koehn "
+        "2004), widened by what the rows cannot show (simulated, not exact); assumes rows drawn independently"
+    ),
+}
 UNIT = "points"
+MOST_CHANGED = 200
+_MOST_SHOWN = 200
 _MOST_ROWS = 50_000_000
+_MOST_DISCORDANT = 200_000
 
 
-def paired_accuracy(
-    model_right: Sequence[bool],
-    artifact_right: Sequence[bool],
-    *,
-    flips: int,
-    metric: str,
-    max_logit_distance: float = 0.0,
-) -> AccuracyRecord:
-    """Count the rows that only one of the two answered right, as the task judged each row.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRow:
+    """A row as the judge sees it. number: position in the data file, from 1; truth: the right answer, in
+    the form that the metric takes; text: what a report may show of the row, "" for nothing."""
 
-    flips: rows on which the two answered differently, right or wrong; metric: the task's word for the
-    share of rows answered right. Raises DataError unless both sides judge the same rows, at least one.
-    """
-    rows = len(model_right)
-    if not rows or len(artifact_right) != rows:
-        raise DataError(
-            f"{metric} is paired row by row: {rows} answers of the exported model were judged, "
-            f"{len(artifact_right)} of the artifact",
-            hint="give at least one labelled row",
-        )
-    pairs = [(bool(before), bool(after)) for before, after in zip(model_right, artifact_right, strict=True)]
-    return AccuracyRecord(
-        metric=metric,
-        rows=rows,
-        artifact=sum(after for _, after in pairs) / rows,
-        model=sum(before for before, _ in pairs) / rows,
-        lost=pairs.count((True, False)),
-        gained=pairs.count((False, True)),
-        flips=flips,
-        max_logit_distance=max_logit_distance,
+    number: int
+    truth: Any
+    text: str = ""
+
+
+def judged_rows(rows: Sequence[Row], include_rows: bool = False) -> tuple[JudgedRow, ...]:
+    """Labelled rows of a data file. include_rows: their input columns may appear in the report."""
+    return tuple(
+        JudgedRow(number=row.number, truth=row.label, text=_joined(row) if include_rows else "")
+        for row in rows
     )
+
+
+def _joined(row: Row) -> str:
+    return " | ".join(str(value) for value in row.values.values())
+
+
+def paired_record(
+    model: Sequence[Any],
+    artifact: Sequence[Any],
+    rows: Sequence[JudgedRow],
+    metric: Metric,
+    confidence: float,
+    seed: int = 0,
+) -> AccuracyRecord:
+    """Compare two sides' answers to the same rows. `model` is the side that the drop is counted from.
+
+    confidence: of each one-sided bound of `drop`; seed: of the resampling.
+    max_logit_distance is left at 0: answers do not tell it.
+    Raises DataError unless both sides answered every row, at least one.
+    """
+    if not rows or len(model) != len(rows) or len(artifact) != len(rows):
+        raise DataError(
+            f"{metric.name} is paired row by row: {len(rows)} rows, {len(model)} answers of the exported "
+            f"model, {len(artifact)} of the artifact",
+            hint="give at least one labelled row, and both answers to each",
+        )
+    truths = [row.truth for row in rows]
+    different = [not _same(one, other) for one, other in zip(model, artifact, strict=True)]
+    before, after = metric.right(model, truths), metric.right(artifact, truths)
+    lost = gained = None
+    if before is not None and after is not None:
+        pairs = list(zip(before, after, strict=True))
+        lost, gained = pairs.count((True, False)), pairs.count((False, True))
+        old, new = (sum(side) / len(rows) for side in (before, after))
+        drop = _exact_drop(lost, gained, len(rows), 1.0 - confidence)
+    else:
+        old, new = metric.score(model, truths), metric.score(artifact, truths)
+        drop = bootstrap_drop((model, artifact), truths, metric, sum(different), 1.0 - confidence, seed)
+    return AccuracyRecord(
+        metric=metric.name,
+        rows=len(rows),
+        artifact=new,
+        model=old,
+        lost=lost,
+        gained=gained,
+        flips=sum(different),
+        max_logit_distance=0.0,
+        higher_is_better=metric.higher_is_better,
+        drop=drop,
+        method=SCORE if lost is not None else BOOTSTRAP,
+        changed=_changed(model, artifact, rows, different),
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return bool(np.array_equal(one, other))
+    return bool(one == other)
+
+
+def _changed(
+    model: Sequence[Any], artifact: Sequence[Any], rows: Sequence[JudgedRow], different: Sequence[bool]
+) -> tuple[ChangedRow, ...]:
+    places = [place for place, differs in enumerate(different) if differs][:MOST_CHANGED]
+    return tuple(
+        ChangedRow(
+            number=rows[place].number,
+            label=_shown(rows[place].truth),
+            model=_shown(model[place]),
+            artifact=_shown(artifact[place]),
+            text=rows[place].text,
+        )
+        for place in places
+    )
+
+
+def _shown(answer: Any) -> str:
+    text = str(answer)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
 
 
 def logit_distance(model: Mapping[str, NDArray[Any]], artifact: Mapping[str, NDArray[Any]]) -> float:
@@ -88,69 +164,131 @@ def overlapping(data_rows: Iterable[str], recipe_rows: Iterable[str]) -> int:
     return sum(row in chosen for row in data_rows)
 
 
+# --- the verdict ------------------------------------------------------------------------------------
+
+
 def drop_bounds(record: AccuracyRecord, confidence: float) -> tuple[float, float]:
-    """One-sided lower and upper bound of the drop in points, each at `confidence`."""
-    return _bounds(record.lost, record.gained, record.rows, 1.0 - confidence)
+    """One-sided lower and upper bound of the drop in points, each at `confidence`.
+
+    Bounds of a metric that is no count are those that were recorded. Raises DataError without any.
+    """
+    if record.lost is not None and record.gained is not None:
+        found = _exact_drop(record.lost, record.gained, record.rows, 1.0 - confidence)
+    elif record.drop is not None:
+        found = record.drop
+    else:
+        raise DataError(f"{record.metric}: neither counts nor a drop were recorded", hint="validate again")
+    low = -math.inf if found.low is None else found.low
+    return low, math.inf if found.high is None else found.high
 
 
-def _bounds(lost: int, gained: int, rows: int, alpha: float) -> tuple[float, float]:
-    lost_low, lost_high = rate_bounds(lost, rows, alpha / 2)
-    gained_low, gained_high = rate_bounds(gained, rows, alpha / 2)
-    return 100.0 * (lost_low - gained_high), 100.0 * (lost_high - gained_low)
+def _exact_drop(lost: int, gained: int, rows: int, alpha: float) -> Interval:
+    return Interval(
+        estimate=100.0 * (lost - gained) / rows,
+        low=-100.0 * drop_upper(gained, lost, rows, alpha),
+        high=100.0 * drop_upper(lost, gained, rows, alpha),
+    )
 
 
 def judge_accuracy(record: AccuracyRecord, limit: float, confidence: float, overlap: int = 0) -> Check:
     """Whether the drop is at most `limit` points. overlap: judging rows that also chose the recipe."""
-    drop = 100.0 * (record.lost - record.gained) / record.rows
     low, high = drop_bounds(record, confidence)
-    rates = f"{record.lost} rows lost, {record.gained} gained of {record.rows}"
+    drop = _drop_seen(record)
+    seen = _seen(record)
+    passed, failed = high <= limit, low > limit
+    if record.lost is not None and record.gained is not None:  # the bounds are found to a part of a row
+        alpha, claim = 1.0 - confidence, limit / 100.0
+        passed = passed and p_value(record.lost, record.gained, record.rows, claim, alpha) <= alpha
+        failed = failed and p_value(record.gained, record.lost, record.rows, -claim, alpha) <= alpha
     if overlap:
         outcome = Outcome.INCONCLUSIVE
         reason = (
             f"{overlap} of {record.rows} rows also calibrated or chose the recipe; "
-            f"judge with rows that did not ({rates})"
+            f"judge with rows that did not ({seen})"
         )
-    elif high <= limit:
-        outcome, reason = Outcome.PASS, rates
-    elif low > limit:
-        outcome, reason = Outcome.FAIL, rates
+    elif passed:
+        outcome, reason = Outcome.PASS, seen
+    elif failed:
+        outcome, reason = Outcome.FAIL, seen
     else:
-        outcome, reason = Outcome.INCONCLUSIVE, f"{rates}; {_needed(record, limit, 1.0 - confidence)}"
+        outcome, reason = Outcome.INCONCLUSIVE, f"{seen}; {_needed(record, limit, confidence)}"
     return Check(
         key="accuracy_drop",
         limit=limit,
         unit=UNIT,
         outcome=outcome,
-        observed=Interval(estimate=drop, low=low, high=high),
+        observed=Interval(
+            estimate=drop,
+            low=low if math.isfinite(low) else None,
+            high=high if math.isfinite(high) else None,
+        ),
         reason=reason,
-        method=METHOD,
+        method=record.method,
     )
 
 
-def _needed(record: AccuracyRecord, limit: float, alpha: float) -> str:
-    rows = rows_needed(record, limit, alpha)
-    side = "PASS" if 100.0 * (record.lost - record.gained) / record.rows <= limit else "FAIL"
+def _drop_seen(record: AccuracyRecord) -> float:
+    """Points that were lost, whatever the metric's direction."""
+    if record.lost is not None and record.gained is not None:
+        return 100.0 * (record.lost - record.gained) / record.rows
+    return 100.0 * (record.model - record.artifact) * (1.0 if record.higher_is_better else -1.0)
+
+
+def _seen(record: AccuracyRecord) -> str:
+    if record.lost is not None:
+        return f"{record.lost} rows lost, {record.gained} gained of {record.rows}"
+    return (
+        f"{record.metric} {record.artifact:.6g} against {record.model:.6g} of the exported model "
+        f"on {record.rows} rows, {record.flips} answers changed"
+    )
+
+
+def _needed(record: AccuracyRecord, limit: float, confidence: float) -> str:
+    rows = rows_needed(record, limit, 1.0 - confidence)
+    side = "PASS" if _drop_seen(record) <= limit else "FAIL"
+    if record.rows < LEAST_ROWS and record.lost is None:
+        return f"at least {LEAST_ROWS} rows are needed for bounds on {record.metric}"
     if rows is None:
         return "the drop seen is too close to the limit: no number of rows at these rates would decide"
-    return f"at these rates {rows} rows would prove {side} ({rows - record.rows} more)"
+    about = "" if record.lost is not None else "about "
+    return f"at these rates {about}{rows} rows would prove {side} ({rows - record.rows} more)"
 
 
 def rows_needed(record: AccuracyRecord, limit: float, alpha: float) -> int | None:
     """About how many rows with the rates seen would decide; None when no number would."""
+    if record.lost is None or record.gained is None:
+        return _rows_by_width(record, limit)
     lost, gained = record.lost / record.rows, record.gained / record.rows
     passing = 100.0 * (lost - gained) <= limit
 
     def decides(rows: int) -> bool:
-        low, high = _bounds(round(lost * rows), round(gained * rows), rows, alpha)
-        return high <= limit if passing else low > limit
+        more, fewer = round(lost * rows), round(gained * rows)
+        claim, part = limit / 100.0, 1e-3 / rows  # bounds are found to a part of a row
+        if passing:
+            return p_value(more, fewer, rows, claim - part, alpha) <= alpha
+        return p_value(fewer, more, rows, -claim - part, alpha) <= alpha
 
     high = record.rows
     while not decides(high):
         high *= 2
-        if high > _MOST_ROWS or (lost + gained) * high > 1_000_000:
+        if high > _MOST_ROWS or (lost + gained) * high > _MOST_DISCORDANT:
             return None
     low = high // 2
     while high - low > max(1, high // 200):
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)
     return max(high, record.rows + 1)
+
+
+def _rows_by_width(record: AccuracyRecord, limit: float) -> int | None:
+    """The distance from drop to bound shrinks with the root of the rows."""
+    drop = _drop_seen(record)
+    if record.drop is None or record.drop.high is None or record.drop.low is None:
+        return LEAST_ROWS if record.rows < LEAST_ROWS else None
+    low, high = record.drop.low, record.drop.high
+    width = high - drop if drop <= limit else drop - low
+    room = abs(limit - drop)
+    if room <= 0.0:
+        return None
+    needed = record.rows * (width / room) ** 2
+    return max(math.ceil(needed), record.rows + 1) if needed <= _MOST_ROWS else None
