@@ -1,9 +1,10 @@
 """A report in the forms that people and CI read. Every format is a `ReportFormat`, ours and a plugin's alike.
 
 wording.py    the same words and numbers for every format; the verdict line
+figures.py    what was measured, as rows
 terminal.py   a compact table          jsonfmt.py   report.json
 html.py       one page, no network     junit.py     one test case for each limit
-charts.py     the page's drawings
+markdown.py   for a job's summary      charts/      the page's drawings
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ OWN_FORMATS = (
     ReportFormat(name="json", filename="report.json", writer="edgekit.report.jsonfmt:render"),
     ReportFormat(name="html", filename="report.html", writer="edgekit.report.html:render"),
     ReportFormat(name="junit", filename="junit.xml", writer="edgekit.report.junit:render"),
+    ReportFormat(name="markdown", filename="report.md", writer="edgekit.report.markdown:render"),
 )
 
 Writer = Callable[[Manifest], str]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from edgekit.files.manifests import Manifest
-from edgekit.report import charts, wording
-from edgekit.values import Check, Outcome, ReportTable
+from edgekit.report import charts, figures, wording
+from edgekit.values import AccuracyRecord, ChangedRow, Check, Outcome, ReportTable
+from edgekit_runtime.values import OperatorTime
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
+
+#: Rows beyond the first stand folded; rows beyond the most, and longer texts, would make the page heavy.
+FIRST_ROWS, MOST_ROWS, MOST_CHARACTERS = 20, 500, 300
+MOST_OPERATORS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +32,37 @@ class _CheckView:
     outcome: str
     sign: str
     tone: str
-    reason: str
-    method: str
+    assumption: str
+    grounds: str
     drawing: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawing:
+    """A drawing and what its marks mean."""
+
+    title: str
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """A row of a table that ends in a bar."""
+
+    name: str
+    detail: str
+    share: str
+    bar: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Changed:
+    """The rows that changed their answer. left_out: how many more there are than the page lists."""
+
+    first: tuple[ChangedRow, ...]
+    more: tuple[ChangedRow, ...]
+    left_out: int
 
 
 def render(manifest: Manifest) -> str:
@@ -43,10 +77,18 @@ def render(manifest: Manifest) -> str:
         conditions=wording.conditions(table),
         runs=wording.runs_made(table),
         checks=[_view(check) for check in table.checks],
-        figures=list(wording.figure_rows(table)),
-        launches=_launches(table),
-        machine=list(wording.machine_rows(table.machine)),
+        figures=list(figures.measured_rows(table)),
+        cold_start=list(figures.cold_start_rows(table.launches)),
+        drawings=[drawing for drawing in _drawings(table) if drawing.svg],
+        mix=wording.mix(table),
+        shapes=_shapes(table),
+        changed=_changed(table.accuracy),
+        accuracy=[] if table.accuracy is None else list(figures.accuracy_rows(table.accuracy)),
+        operators=_operators(table.operators),
+        operators_sum=f"{sum(each.share for each in table.operators[:MOST_OPERATORS]):.1%}",
         placement=_placement(table),
+        machine=list(figures.machine_rows(table.machine)),
+        during=list(figures.condition_rows(table.launches)),
         command=wording.reproduce(manifest),
     )
 
@@ -62,9 +104,13 @@ def _template() -> Template:
     return environment.from_string(source)
 
 
-def _view(check: Check) -> _CheckView:
+def _markup(svg: str) -> Markup:
     from markupsafe import Markup
 
+    return Markup(svg)
+
+
+def _view(check: Check) -> _CheckView:
     observed = wording.interval(check.observed)
     return _CheckView(
         key=check.key,
@@ -73,17 +119,69 @@ def _view(check: Check) -> _CheckView:
         outcome=str(check.outcome),
         sign=wording.SIGNS[check.outcome],
         tone=_tone(check.outcome),
-        reason=check.reason,
-        method=check.method,
-        drawing=Markup(charts.interval_svg(check)),
+        assumption=wording.assumes(check),
+        grounds=wording.grounds(check),
+        drawing=_markup(charts.interval_svg(check)),
     )
 
 
-def _launches(table: ReportTable) -> Markup:
-    from markupsafe import Markup
-
+def _drawings(table: ReportTable) -> tuple[_Drawing, ...]:
     limits = [check for check in table.checks if check.key.startswith("latency_")]
-    return Markup(charts.launches_svg(table.launches, limits))
+    return (
+        _Drawing(
+            title="Distribution",
+            svg=_markup(charts.histogram_svg(table.launches, limits)),
+            caption="Share of runs by latency; every launch weighs the same. Red: disturbed runs, "
+            "stacked on the others. The slowest 0.5 % stand in the last bar.",
+        ),
+        _Drawing(
+            title="Share of runs within a latency",
+            svg=_markup(charts.ecdf_svg(table.launches, limits)),
+            caption="The line passes above a limit's ring when enough runs keep the limit. Band: where the "
+            "line would lie if every disturbed run had been slow (lower edge) or quick (upper edge).",
+        ),
+        _Drawing(
+            title="Launch by launch",
+            svg=_markup(charts.launches_svg(table.launches, limits)),
+            caption="Dot: a run, in the order made, each launch in a fresh process; cross: a disturbed run; "
+            "bar: median of the launch; tinted: launches with most runs disturbed. Runs beyond the scale "
+            "are drawn at its edge.",
+        ),
+        _Drawing(
+            title="The machine during each launch",
+            svg=_markup(charts.conditions_svg(table.launches)),
+            caption="Same order of launches as above. Control computation: a fixed piece of work, timed "
+            "between the runs; it takes longer when the machine is slow for everyone.",
+        ),
+    )
+
+
+def _shapes(table: ReportTable) -> list[_Share]:
+    rows = figures.shape_rows(table)
+    most = max((row.share for row in rows), default=0.0)
+    return [
+        _Share(
+            name=row.name,
+            detail=figures.shape_latency(row),
+            share=f"{row.share:.1%}",
+            bar=_markup(charts.bar_svg(row.share, most)),
+        )
+        for row in rows
+    ]
+
+
+def _operators(found: Sequence[OperatorTime]) -> list[_Share]:
+    shown = found[:MOST_OPERATORS]
+    most = max((each.share for each in shown), default=0.0)
+    return [
+        _Share(
+            name=f"{each.op_type} {each.name}".strip() if each.name != each.op_type else each.name,
+            detail=f"{each.precision}, {each.device}",
+            share=f"{each.share:.1%}",
+            bar=_markup(charts.bar_svg(each.share, most)),
+        )
+        for each in shown
+    ]
 
 
 def _placement(table: ReportTable) -> list[tuple[str, str, str, str]]:
@@ -98,6 +196,30 @@ def _placement(table: ReportTable) -> list[tuple[str, str, str, str]]:
         )
         for row in table.placement.rows
     ]
+
+
+def _changed(found: AccuracyRecord | None) -> _Changed | None:
+    if found is None or not found.changed:
+        return None
+    rows = tuple(
+        ChangedRow(
+            number=row.number,
+            label=_clipped(row.label),
+            model=_clipped(row.model),
+            artifact=_clipped(row.artifact),
+            text=_clipped(row.text),
+        )
+        for row in found.changed[:MOST_ROWS]
+    )
+    return _Changed(
+        first=rows[:FIRST_ROWS],
+        more=rows[FIRST_ROWS:],
+        left_out=max(0, max(found.flips, len(found.changed)) - len(rows)),
+    )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
 
 def _tone(outcome: Outcome) -> str:

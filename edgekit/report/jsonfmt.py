@@ -1,6 +1,8 @@
 """report.json: the report for programs. Its schema lies beside this file, in report.schema.json.
 
-Keys are added without notice; when one changes its meaning, `schema` counts up.
+Keys are added without notice, and a reader must take a key that is absent for its default; when one changes
+its meaning, `schema` counts up. `accuracy.lost` and `accuracy.gained` are null for a metric that is no count
+of right rows: no report of such a metric was written before it, so `schema` did not count up for it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 FAIL is a <failure>. INCONCLUSIVE is an <error>: the test was run and could not decide, so the build
 must not look green. NOT_MEASURED is <skipped>: nothing was run, which is no fault of the artifact;
 CI viewers show skipped cases and the exit code (5) still stops the job.
+The time of a suite is that of its launches, in seconds; a case has none of its own, since the same launches
+serve every limit. Elements, their order and their attributes are those that Jenkins' xunit schema allows.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ def render(manifest: Manifest) -> str:
     }
     attributes = {key: str(count) for key, count in counts.items()} | {"time": f"{_seconds(table):.3f}"}
     name = _clean(f"edgekit validate {table.artifact_name}")
-    root = ElementTree.Element("testsuites", {"name": name, **attributes})
+    whole = {key: value for key, value in attributes.items() if key != "skipped"}  # not allowed there
+    root = ElementTree.Element("testsuites", {"name": name, **whole})
     suite = ElementTree.SubElement(root, "testsuite", {"name": name, **attributes})
-    suite.set("timestamp", manifest.created)
+    suite.set("timestamp", _clean(manifest.created[:19]))  # UTC; the schema knows no offset
     _properties(suite, table)
     for check in table.checks:
         _case(suite, table, check)
@@ -70,14 +73,17 @@ def _golden_check(golden: GoldenRecord) -> Check:
 
 def _case(suite: ElementTree.Element, table: ReportTable, check: Check) -> None:
     classname = _clean(f"edgekit.{table.artifact_name}")
-    case = ElementTree.SubElement(suite, "testcase", {"classname": classname, "name": check.key, "time": "0"})
+    case = ElementTree.SubElement(
+        suite, "testcase", {"classname": classname, "name": _clean(check.key), "time": "0.000"}
+    )
     text = wording.why(check)
     if check.observed is not None:
         text = f"{wording.interval(check.observed)} {check.unit}, limit {wording.limit(check)}; {text}"
     if check.outcome not in _TAGS:
         ElementTree.SubElement(case, "system-out").text = _clean(text)
         return
-    attributes = {"message": _clean(f"{check.outcome}: {check.reason}")}
+    said = "; ".join(part for part in (check.reason, wording.assumes(check)) if part)
+    attributes = {"message": _clean(f"{check.outcome}: {said}")}
     if check.outcome is not Outcome.NOT_MEASURED:
         attributes["type"] = str(check.outcome)
     ElementTree.SubElement(case, _TAGS[check.outcome], attributes).text = _clean(text)

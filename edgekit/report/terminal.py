@@ -1,4 +1,7 @@
-"""The report for a terminal: one compact table and a line to quote. Plain text when piped."""
+"""The report for a terminal: one compact table and a line to quote. Plain text when piped.
+
+With limits the table shows these; every other figure stands in the page. Without limits it shows the figures.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.files.manifests import Manifest
-from edgekit.report import wording
+from edgekit.report import figures, wording
 from edgekit.values import Outcome, ReportTable
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ def plain(table: ReportTable) -> str:
     if table.checks:
         parts.append(_columns([_HEADER, *_rows(table)]))
     else:
-        parts.append(_columns(list(wording.figure_rows(table))))
+        parts.append(_columns(list(figures.figure_rows(table))))
     parts += [f"note: {note}" for note in table.notes]
     parts.append(wording.verdict_line(table))
     return "\n".join(parts)
@@ -73,6 +76,8 @@ def _rich(table: ReportTable) -> str:
     for check in table.checks:
         if check.outcome is not Outcome.PASS:
             console.print(Text(f"{check.key}: {wording.why(check)}"))
+        elif check.assumption:
+            console.print(Text(f"{check.key}: {check.outcome} * {wording.assumes(check)}"))
     for note in table.notes:
         console.print(Text(f"note: {note}", style="dim"))
     console.print(Text(wording.verdict_line(table), style=_COLOURS[table.verdict]))
@@ -90,10 +95,11 @@ def _rich_table(table: ReportTable) -> Table:
     for title in titles:
         grid.add_column(title)
     if not table.checks:
-        for figure in wording.figure_rows(table):
+        for figure in figures.figure_rows(table):
             grid.add_row(*(Text(cell) for cell in figure))
     for check, row in zip(table.checks, _rows(table), strict=True):
         cells = [Text(cell) for cell in row[:-1]]
-        cells[3].stylize(_COLOURS[check.outcome])
+        # a star leads to the assumption in the lines below
+        cells[3] = Text(f"{check.outcome}{' *' if check.assumption else ''}", style=_COLOURS[check.outcome])
         grid.add_row(*cells)
     return grid

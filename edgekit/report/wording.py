@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from edgekit.errors import UsageError
 from edgekit.files.manifests import Manifest
-from edgekit.values import AccuracyRecord, Check, Interval, Outcome, ReportTable
+from edgekit.values import Check, Interval, Outcome, ReportTable
 from edgekit_runtime.values import Machine
 
 #: Shown beside the word on the page, so that nobody has to tell colours apart.
@@ -60,9 +60,19 @@ def limit(check: Check) -> str:
     return f"{'>=' if is_floor(check.key) else '<='} {number(check.limit)} {check.unit}"
 
 
-def why(check: Check) -> str:
+def assumes(check: Check) -> str:
+    """What the outcome rests on, to print beside it: "assumes: ..."; "" when there is nothing."""
+    return f"assumes: {check.assumption}" if check.assumption else ""
+
+
+def grounds(check: Check) -> str:
     """The reason and the method in one string."""
     return " ".join(part for part in (check.reason, f"[{check.method}]" if check.method else "") if part)
+
+
+def why(check: Check) -> str:
+    """What the outcome assumes, the reason and the method in one string."""
+    return "; ".join(part for part in (assumes(check), grounds(check)) if part)
 
 
 def verdict_line(table: ReportTable) -> str:
@@ -95,7 +105,8 @@ def _measured(check: Check) -> str:
     if check.observed is None:
         return check.key
     verb = "" if check.outcome is Outcome.PASS else "against "
-    return f"{check.key} {number(check.observed.estimate)} {verb}{limit(check)}"
+    resting = f" ({assumes(check)})" if check.assumption else ""
+    return f"{check.key} {number(check.observed.estimate)} {verb}{limit(check)}{resting}"
 
 
 def machine_name(machine: Machine) -> str:
@@ -105,35 +116,33 @@ def machine_name(machine: Machine) -> str:
 
 def conditions(table: ReportTable) -> str:
     """Under what the figures hold."""
-    shape = ", ".join(f"{axis} {size}" for axis, size in table.workload.items())
-    threads = "1 thread" if table.threads == 1 else f"{table.threads} threads"
-    return f"{threads}, {shape}" if shape else threads
+    parts = ["1 thread" if table.threads == 1 else f"{table.threads} threads"]
+    if table.streams > 1:
+        parts.append(f"{table.streams} streams")
+    if len(table.shapes) > 1:
+        parts.append(mix(table))
+    elif table.workload and table.workload_source == "data":
+        parts.append(f"shapes of the given rows (median: {shape(table.workload)})")
+    elif table.workload:
+        parts.append(shape(table.workload))
+    if table.heat is not None:
+        parts.append(f"after {number(table.heat.seconds)} s of heat-up")
+    return ", ".join(parts)
 
 
-def figure_rows(table: ReportTable) -> Iterator[tuple[str, str]]:
-    """What was measured, whether limited or not, as (what, how much)."""
-    latencies = (("p50", table.latency_p50_ms), ("p90", table.latency_p90_ms), ("p99", table.latency_p99_ms))
-    for name, found in latencies:
-        if found is not None:
-            yield f"latency {name}", f"{interval(found)} ms"
-    if table.cold_start_ms is not None:
-        yield "cold start, median of launches", f"{interval(table.cold_start_ms)} ms"
-    if table.peak_memory_mib is not None:
-        yield "memory over the engine's own, highest launch", f"{interval(table.peak_memory_mib)} MiB"
-    yield "artifact", f"{number(table.artifact_mib)} MiB"
-    if table.golden is not None:
-        golden = table.golden
-        yield "goldens", f"{golden.agreeing} of {golden.cases} agree, max error {golden.max_abs_error:.3g}"
-    if table.accuracy is not None:
-        yield from accuracy_rows(table.accuracy)
+def shape(sizes: Mapping[str, int]) -> str:
+    """One shape: "batch 1, sequence 128"."""
+    return ", ".join(f"{axis} {size}" for axis, size in sizes.items())
 
 
-def accuracy_rows(found: AccuracyRecord) -> Iterator[tuple[str, str]]:
-    """Artifact against exported model on the same rows."""
-    yield found.metric, f"{found.artifact:.2%} (exported model {found.model:.2%}) on {found.rows} rows"
-    yield "answers that changed", f"{found.flips} ({found.lost} lost, {found.gained} gained)"
-    far = found.max_logit_distance
-    yield "largest output distance", "not comparable" if far > 1e300 else f"{far:.3g}"
+def mix(table: ReportTable) -> str:
+    """The mix of shapes: "12 shapes (batch 1, sequence 8 to 128)"."""
+    axes = dict.fromkeys(axis for sizes in table.shapes for axis in sizes)
+    ranges = []
+    for axis in axes:
+        sizes = sorted(each[axis] for each in table.shapes if axis in each)
+        ranges.append(f"{axis} {sizes[0]}" if sizes[0] == sizes[-1] else f"{axis} {sizes[0]} to {sizes[-1]}")
+    return f"{len(table.shapes)} shapes ({', '.join(ranges)})"
 
 
 def runs_made(table: ReportTable) -> str:
@@ -144,8 +153,10 @@ def runs_made(table: ReportTable) -> str:
 
 
 def reproduce(manifest: Manifest) -> str:
-    """The command that made the report, as far as the report knows it."""
+    """The command that made the report; of a report that kept none, as far as its figures tell it."""
     table = report_of(manifest)
+    if table.reproduce:
+        return table.reproduce
     paths = {entry.role: entry.path for entry in manifest.inputs}
     words = ["edgekit", "validate", paths.get("artifact") or table.artifact_name]
     if paths.get("data"):
@@ -157,20 +168,3 @@ def reproduce(manifest: Manifest) -> str:
     if not table.checks:
         words.append("--no-budget")
     return shlex.join(words)
-
-
-def machine_rows(machine: Machine) -> Iterator[tuple[str, str]]:
-    """The machine's fingerprint."""
-    yield "processor", machine.cpu or "unknown"
-    yield "architecture", f"{machine.arch}, {machine.system}"
-    yield "cores", f"{machine.cores}, of which {number(machine.usable_cores)} may be used"
-    yield "memory", f"{machine.memory_mib:,} MiB"
-    optional = (
-        ("board", machine.device_tree),
-        ("GPU", ", ".join(machine.gpu)),
-        ("CPU features", " ".join(machine.isa)),
-        ("governor", machine.governor),
-        ("Python", machine.python),
-        ("emulated", "yes" if machine.emulated else ""),
-    )
-    yield from ((name, text) for name, text in optional if text)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -17,14 +15,12 @@ from edgekit import report as report_room
 from edgekit.errors import PluginBroken, PluginConflict, PluginError, UnknownName, UsageError
 from edgekit.files.manifests import Manifest
 from edgekit.hooktypes import ReportFormat
-from edgekit.report import charts, render, report_formats, terminal, wording, write_report_files
-from edgekit.report.jsonfmt import read_document
-from edgekit.values import Budget, Check, Interval, LaunchRecord, Outcome, ReportTable
-from tests.report.samples import BUDGET, changed, launches, report
-from tests.report.schema import PATH, report_schema, without_descriptions
+from edgekit.report import render, report_formats, terminal, wording, write_report_files
+from edgekit.values import Budget, Interval, Outcome, ReportTable
+from tests.report.samples import bare, changed, passing, report, rich
 
 EVIL = "<script>alert('x')</script> & \"kiosk\" \x07"
-FORMATS = ("terminal", "json", "html", "junit")
+FORMATS = ("terminal", "json", "html", "junit", "markdown")
 
 
 def table_of(manifest: Manifest) -> ReportTable:
@@ -78,7 +74,8 @@ def test_all_formats_with_a_filename_are_written_and_a_plugins_too(
 ) -> None:
     bring(monkeypatch, made())
     written = write_report_files(tmp_path, mixed)
-    assert {path.name for path in written} == {"report.json", "report.html", "junit.xml", "report.csv"}
+    names = {"report.json", "report.html", "junit.xml", "report.md", "report.csv"}
+    assert {path.name for path in written} == names
     assert set(tmp_path.iterdir()) == set(written)
     assert "artifact_mib,PASS" in (tmp_path / "report.csv").read_text()
     assert render("csv", mixed) == csv_writer(mixed)
@@ -205,6 +202,41 @@ def test_the_command_to_reproduce_holds_every_limit(mixed: Manifest) -> None:
     assert wording.reproduce(report(Budget())).endswith("--no-budget")
 
 
+def test_the_command_that_made_the_report_is_repeated_when_it_was_kept() -> None:
+    kept = changed(report(), reproduce="edgekit validate build/kiosk --seed 3")
+    assert wording.reproduce(kept) == "edgekit validate build/kiosk --seed 3"
+    for name in ("html", "markdown"):
+        assert "edgekit validate build/kiosk --seed 3" in render(name, kept)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_an_outcome_assumes_stands_beside_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = passing()
+    (resting,) = [check for check in table_of(manifest).checks if check.assumption]
+    text = render(name, manifest)
+    line = wording.verdict_line(table_of(manifest))
+    assert f"{resting.key} 10.9 <= 16 ms (assumes: {resting.assumption})" in line
+    places = {
+        "terminal": rf"(?m)^{resting.key} .* PASS +assumes: {resting.assumption}; 60 launches",
+        "json": rf'"key": "{resting.key}",(.|\n)*?"assumption": "{resting.assumption}"',
+        "html": rf">{resting.key}<(.(?!card))*?PASS assumes: {resting.assumption}<",
+        "junit": rf'name="{resting.key}"[^/]*<system-out>.*assumes: {resting.assumption}',
+        "markdown": rf"\| `{resting.key}` \|.* PASS, assumes: {resting.assumption} \|",
+    }
+    plain = text.replace("&#39;", "'")
+    assert re.search(places[name], plain, re.DOTALL if name == "html" else 0)
+
+
+def test_a_coloured_table_leads_to_the_assumption_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    bare_text = re.sub(r"\x1b\[[0-9;]*m", "", render("terminal", passing()))
+    assert all(len(line) <= 80 for line in bare_text.splitlines())
+    flat = " ".join(bare_text.split())
+    assert "10.9 (10.2 to 12.4) PASS *" in flat
+    assert "latency_p99_ms: PASS * assumes: the launches' medians" in flat
+
+
 # --- terminal -----------------------------------------------------------------------------------------
 
 
@@ -228,7 +260,7 @@ def test_a_terminal_gets_colours_and_the_same_verdict(
     text = render("terminal", mixed)
     bare = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert text != bare
-    assert "would prove PASS" in bare.replace("\n", " ")
+    assert "would prove PASS" in " ".join(bare.split())
     assert all(len(line) <= 80 for line in bare.splitlines())
 
 
@@ -237,50 +269,6 @@ def test_without_limits_the_figures_are_shown(monkeypatch: pytest.MonkeyPatch) -
     assert "latency p90  " in terminal.plain(table_of(manifest))
     monkeypatch.setattr(sys, "stdout", Terminal())
     assert "cold start" in render("terminal", manifest)
-
-
-# --- JSON ---------------------------------------------------------------------------------------------
-
-
-def test_json_reads_back_as_it_was_written(mixed: Manifest, tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    path.write_text(render("json", mixed), encoding="utf-8")
-    document = read_document(path)
-    assert document.report == mixed.report
-    assert (document.verdict, document.line) == (
-        table_of(mixed).verdict,
-        wording.verdict_line(table_of(mixed)),
-    )
-
-
-def test_the_published_schema_is_that_of_the_values() -> None:
-    published = json.loads(PATH.read_text("utf-8"))
-    same = without_descriptions(published) == without_descriptions(report_schema())
-    assert same, "write it anew with `python -m tests.report.schema`, and count REPORT_SCHEMA up if needed"
-
-
-# --- JUnit --------------------------------------------------------------------------------------------
-
-
-def test_junit_tells_failed_undecided_and_unmeasured_apart(mixed: Manifest, failed: Manifest) -> None:
-    for manifest in (mixed, failed):
-        suite = ElementTree.fromstring(render("junit", manifest))[0]
-        cases = suite.findall("testcase")
-        outcomes = [check.outcome for check in table_of(manifest).checks] + [Outcome.PASS]
-        tags = {Outcome.FAIL: "failure", Outcome.INCONCLUSIVE: "error", Outcome.NOT_MEASURED: "skipped"}
-        for case, outcome in zip(cases, outcomes, strict=True):
-            found = {child.tag for child in case}
-            assert found == {tags.get(outcome, "system-out")}
-        assert suite.get("tests") == str(len(cases))
-        assert suite.get("failures") == str(outcomes.count(Outcome.FAIL))
-        assert suite.get("errors") == str(outcomes.count(Outcome.INCONCLUSIVE))
-        assert suite.get("skipped") == str(outcomes.count(Outcome.NOT_MEASURED))
-
-
-def test_junit_holds_no_character_that_xml_forbids() -> None:
-    evil = changed(report(Budget(artifact_mib=1)), artifact_name=EVIL)
-    check = dataclasses.replace(table_of(evil).checks[0], reason="a\x00b\ud800c")
-    ElementTree.fromstring(render("junit", changed(evil, checks=(check,))).encode("utf-8"))
 
 
 # --- HTML ---------------------------------------------------------------------------------------------
@@ -321,6 +309,33 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(mixed: Manifest) -> N
     assert "prefers-color-scheme: dark" in text and "@media print" in text
 
 
+def test_the_page_lists_the_rows_that_changed_and_their_text_only_when_it_was_kept() -> None:
+    told, silent = (render("html", rich(rows=30, texts=texts)) for texts in (True, False))
+    for text in (told, silent):
+        assert "Rows that changed their answer" in text
+        assert "<td>3</td><td>negative</td><td>negative</td><td>positive</td>" in text
+        assert text.count("<tbody>") == 30
+        assert "<summary>10 more rows</summary>" in text
+    assert told.count("which nobody cut") == 30
+    assert "which nobody cut" not in silent
+
+
+def test_the_page_names_the_ten_costliest_operators() -> None:
+    text = render("html", rich())
+    assert text.count("/attention/self/query/") == 10
+    assert "Together 84.8% of the time" in text
+    assert re.search(r"<td>MatMul /encoder/layer\.0/.*int8, cpu.*19\.0%", text)
+
+
+def test_the_page_leaves_out_what_was_not_told(mixed: Manifest) -> None:
+    text = render("html", mixed)
+    for title in ("Costliest operators", "Mix of shapes", "Rows that changed", "steal", "stolen"):
+        assert title not in text
+    full = render("html", rich())
+    for title in ("Costliest operators", "Mix of shapes", "Rows that changed", "time stolen by other guests"):
+        assert title in full
+
+
 def test_what_a_report_names_can_never_become_markup(mixed: Manifest) -> None:
     check = dataclasses.replace(table_of(mixed).checks[0], key=EVIL, reason=EVIL, unit=EVIL)
     machine = dataclasses.replace(table_of(mixed).machine, cpu=EVIL)
@@ -332,68 +347,16 @@ def test_what_a_report_names_can_never_become_markup(mixed: Manifest) -> None:
 
 
 def test_a_long_measurement_stays_one_small_page() -> None:
-    manifest = report(BUDGET, launches(count=600, runs=50))
-    assert len(render("html", manifest).encode("utf-8")) < 1_500_000
-
-
-def test_disturbed_runs_are_drawn_apart(mixed: Manifest) -> None:
-    drawing = charts.launches_svg(table_of(mixed).launches, ())
-    marked = sum(sum(record.disturbed) for record in table_of(mixed).launches)
-    crosses = re.search(r'class="disturbed" d="([^"]*)"', drawing)
-    assert crosses is not None
-    assert crosses.group(1).count("l4 4") == marked > 0
-
-
-@pytest.mark.parametrize(
-    "observed",
-    [
-        Interval(estimate=10.0),
-        Interval(estimate=10.0, low=9.0),
-        Interval(estimate=10.0, high=11.0),
-        Interval(estimate=10.0, low=10.0, high=10.0),
-        Interval(estimate=0.0, low=0.0, high=0.0),
-        Interval(estimate=-1.0, low=-2.0, high=3.0),
-    ],
-)
-@pytest.mark.parametrize("limit", [0.0, 10.0, 1e9])
-@pytest.mark.parametrize("key", ["latency_p90_ms", "throughput_min"])
-def test_every_interval_can_be_drawn(observed: Interval, limit: float, key: str) -> None:
-    check = Check(key=key, limit=limit, unit="ms", outcome=Outcome.PASS, observed=observed)
-    ElementTree.fromstring(charts.interval_svg(check))
-    assert charts.interval_svg(check).count('class="endless"') == [observed.low, observed.high].count(None)
-
-
-def test_nothing_is_drawn_of_what_was_not_measured() -> None:
-    check = Check(key="energy_mj", limit=1.0, unit="mJ", outcome=Outcome.NOT_MEASURED)
-    assert charts.interval_svg(check) == ""
-    assert charts.launches_svg((), ()) == ""
-
-
-@pytest.mark.parametrize("values", [(5.0,), (5.0, 5.0), (0.001, 900.0)])
-def test_any_latencies_can_be_drawn(values: tuple[float, ...]) -> None:
-    (like,) = launches(count=1, runs=len(values))
-    record: LaunchRecord = dataclasses.replace(
-        like, latency_ms=values, disturbed=(False,) * len(values), wait_ms=(), cpu_ms=()
-    )
-    ElementTree.fromstring(charts.launches_svg([record], ()))
+    full = rich(count=500, runs=50, rows=1510, texts=True)
+    accuracy = table_of(full).accuracy
+    assert accuracy is not None
+    heavy = tuple(dataclasses.replace(row, text=row.text * 1000) for row in accuracy.changed)
+    full = changed(full, accuracy=dataclasses.replace(accuracy, changed=heavy))
+    text = render("html", full)
+    assert len(text.encode("utf-8")) < 1_500_000
+    assert "1010 more rows changed their answer and are not listed here" in text
 
 
 def test_a_report_of_nothing_but_a_verdict_is_still_a_page() -> None:
-    bare = changed(
-        report(Budget()),
-        launches=(),
-        golden=None,
-        accuracy=None,
-        placement=None,
-        notes=(),
-        method=(),
-        checks=(),
-        latency_p50_ms=None,
-        latency_p90_ms=None,
-        latency_p99_ms=None,
-        cold_start_ms=None,
-        peak_memory_mib=None,
-        verdict=Outcome.NOT_MEASURED,
-    )
     for name in FORMATS:
-        assert "NOT_MEASURED" in render(name, bare)
+        assert "NOT_MEASURED" in render(name, bare())
