@@ -1,4 +1,4 @@
-"""Output directories that appear whole or not at all.
+"""Output directories, and single files, that appear whole or not at all.
 
 A stage writes into a temporary sibling; when it ends well the files are flushed to disk and the
 directory is renamed into place. An earlier edgekit directory of the same kind is moved aside first
@@ -205,6 +205,23 @@ def _sweep(output: Path) -> None:
             entry.rename(output)  # killed between the two renames of _swap: nothing is lost
         else:
             shutil.rmtree(entry, ignore_errors=True)
+
+
+@contextmanager
+def new_file(output: Path) -> Iterator[Path]:
+    """A temporary sibling that becomes the file `output` when the block ends without an error."""
+    output = output.absolute()
+    with sole_writer(output):
+        temporary = temporary_beside(output)
+        try:
+            with explained(output, temporary):
+                yield temporary
+                _fsync(temporary)
+            with explained(output):
+                temporary.replace(output)
+                _fsync(output.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _flush(work: Path) -> None:

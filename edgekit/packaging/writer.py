@@ -7,18 +7,15 @@ that a device uses has verified it.
 from __future__ import annotations
 
 import datetime
-import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 from edgekit.errors import OutputError
-from edgekit.files.directories import explained, sole_writer, temporary_beside
+from edgekit.files.directories import new_file
 from edgekit.values import InputEntry
 from edgekit_runtime.errors import DigestMismatch, EdgekitError, PackageError
 from edgekit_runtime.manifests import MANIFEST, FileEntry, files_digest, list_files
@@ -70,7 +67,7 @@ def write_package(
         table=table,
     )
     check_info(info, where=str(output))
-    with _new_file(output) as temporary:
+    with new_file(output) as temporary:
         _write_zip(temporary, info, sources)
         _verify(temporary, info, output)
     return info
@@ -106,29 +103,11 @@ def _sources(contents: PackageContents) -> list[tuple[FileEntry, Path]]:
     return sorted(found, key=lambda item: item[0].path)
 
 
-@contextmanager
-def _new_file(output: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes `output` when the block ends without an error."""
-    with sole_writer(output):
-        temporary = temporary_beside(output)
-        try:
-            with explained(output, temporary):
-                yield temporary
-            with explained(output):
-                temporary.replace(output)
-                _sync_directory(output.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 def _write_zip(path: Path, info: PackageInfo, sources: list[tuple[FileEntry, Path]]) -> None:
-    with path.open("xb") as stream:
-        with zipfile.ZipFile(stream, "w") as archive:
-            archive.writestr(_entry(MANIFEST, zipfile.ZIP_STORED), info_to_bytes(info))
-            for entry, source in sources:
-                _copy(archive, entry, source)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with path.open("xb") as stream, zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(_entry(MANIFEST, zipfile.ZIP_STORED), info_to_bytes(info))
+        for entry, source in sources:
+            _copy(archive, entry, source)
 
 
 def _copy(archive: zipfile.ZipFile, entry: FileEntry, source: Path) -> None:
@@ -174,13 +153,3 @@ def _verify(temporary: Path, info: PackageInfo, output: Path) -> None:
         ) from problem
     if not same:
         raise PackageError(f"{output}: not written, it would not read back as it was", hint="report this")
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
