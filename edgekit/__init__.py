@@ -21,17 +21,20 @@ if TYPE_CHECKING:
     from edgekit.exporting.options import ExportOptions
     from edgekit.stages.compile import CompileOptions
     from edgekit.stages.compile import compile_model as compile
+    from edgekit.stages.diff import DiffOptions, diff
     from edgekit.stages.export import export
     from edgekit.stages.package import PackageOptions, package
     from edgekit.stages.validate import ValidateOptions, validate
 
 __all__ = [
     "CompileOptions",
+    "DiffOptions",
     "ExportOptions",
     "PackageOptions",
     "ValidateOptions",
     "__version__",
     "compile",
+    "diff",
     "export",
     "package",
     "validate",
@@ -44,6 +47,8 @@ _HOMES = {
     "CompileOptions": ("edgekit.stages.compile", "CompileOptions"),
     "validate": ("edgekit.stages.validate", "validate"),
     "ValidateOptions": ("edgekit.stages.validate", "ValidateOptions"),
+    "diff": ("edgekit.stages.diff", "diff"),
+    "DiffOptions": ("edgekit.stages.diff", "DiffOptions"),
     "package": ("edgekit.stages.package", "package"),
     "PackageOptions": ("edgekit.stages.package", "PackageOptions"),
 }

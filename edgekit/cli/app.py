@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli import backend, compile, doctor, export, inspect, package, run, target, validate
+from edgekit.cli import (
+    backend,
+    compile,
+    diff,
+    doctor,
+    export,
+    inspect,
+    package,
+    report,
+    run,
+    target,
+    validate,
+)
 from edgekit.cli.console import print_error
 from edgekit.errors import InternalError, OutputError
 from edgekit_runtime.errors import EdgekitError
@@ -28,6 +40,8 @@ app.command("export")(export.export)
 app.command("compile")(compile.compile_)
 app.command("validate")(validate.validate)
 app.command("package")(package.package)
+app.command("report")(report.report)
+app.command("diff")(diff.diff)
 app.command("run")(run.run)
 app.command("inspect")(inspect.inspect)
 app.add_typer(target.app, name="target")
