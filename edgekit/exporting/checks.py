@@ -46,10 +46,29 @@ def original_outputs(subject: Subject, names: Sequence[str]) -> list[Expected]:
     return expected
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One check a case, and of each failed one a line that says why."""
+
+    checks: tuple[ExportCheck, ...]
+    reasons: tuple[str, ...]
+
+
 def judge(
     facts: Facts, expected: Sequence[Expected], got: Sequence[Outputs], tolerance: Tolerance
 ) -> tuple[ExportCheck, ...]:
     """One ExportCheck per case. Raises ExportWrong when any does not agree."""
+    judged = compare(facts, expected, got, tolerance)
+    if judged.reasons:
+        message = _message(judged.reasons, len(judged.checks))
+        raise ExportWrong(message, hint=_hint(judged.checks, tolerance))
+    return judged.checks
+
+
+def compare(
+    facts: Facts, expected: Sequence[Expected], got: Sequence[Outputs], tolerance: Tolerance
+) -> Judged:
+    """The outputs `got` beside those of the original, case by case."""
     checks, reasons = [], []
     for item, outputs in zip(expected, got, strict=True):
         golden = Golden(name=item.case.name, feeds=item.case.feeds, outputs=item.outputs)
@@ -67,9 +86,7 @@ def judge(
         checks.append(check)
         if not check.passed:
             reasons.append(f"  {_shown(shape)}: {judgement.reason}")
-    if reasons:
-        raise ExportWrong(_message(reasons, len(checks)), hint=_hint(checks, tolerance))
-    return tuple(checks)
+    return Judged(checks=tuple(checks), reasons=tuple(reasons))
 
 
 def goldens(expected: Sequence[Expected]) -> list[Golden]:
@@ -139,10 +156,10 @@ def _hint(checks: Sequence[ExportCheck], tolerance: Tolerance) -> str:
     failed = [check for check in checks if not check.passed]
     worst = max(check.max_abs_error for check in failed)
     if all(check.agreement == 1.0 for check in failed) and worst <= 50 * max(tolerance.atol, 1e-6):
-        return f"every answer is the same; if the model's numbers are large, allow --atol {worst * 2:.0e}"
-    return (
-        "this is a fault of the exporter; nothing was written. Please report it with the model's config.json"
-    )
+        return (
+            f"every answer is the same; if the model's numbers are large, allow --tolerance {worst * 2:.0e}"
+        )
+    return "this is a fault of the exporter; no model was written. Please report it with the evidence"
 
 
 def _shown(shape: Mapping[str, int]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +42,31 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in torch's program a value of the graph comes from. module: the path of the torch module."""
+
+    node: str
+    operator: str
+    module: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Traced:
+    """A cleaned graph, the torch program it was made of, and which values of both are the same."""
+
+    model: ir.Model
+    program: torch.export.ExportedProgram
+    places: Mapping[str, Place]
+
+
 def trace(subject: Subject, opset: int) -> ir.Model:
     """The model's graph as torch's exporter gives it, cleaned. Raises ExportFailed."""
+    return traced(subject, opset).model
+
+
+def traced(subject: Subject, opset: int) -> Traced:
+    """The same, with what is needed to compare inner values."""
     import torch
 
     module = _wrapper(subject)
@@ -66,12 +91,31 @@ def trace(subject: Subject, opset: int) -> ir.Model:
                 )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as problem:
             raise _failure(problem) from problem
-    if program is None:
+    if program is None or program.exported_program is None:
         raise ExportFailed("torch.onnx.export returned nothing", hint="please report this")
     model: ir.Model = program.model
+    places = list(_places(model))
     clean(model, inputs=tuple(subject.trace), outputs=subject.outputs, prefix=f"{_WRAPPED}.")
     _refuse_fixed_axes(signature(model), subject.facts.axes)
-    return model
+    named = {value.name or "": place for value, place in places if value.graph is model.graph}
+    return Traced(model=model, program=program.exported_program, places=named)
+
+
+def _places(model: ir.Model) -> Iterator[tuple[ir.Value, Place]]:
+    """The exporter notes on every node which node of the program it belongs to.
+
+    Several nodes may belong to one; the last bears its name, or that of an output of the graph.
+    """
+    for node in model.graph:
+        note = node.metadata_props.get("pkg.torch.onnx.fx_node", "")
+        found = re.match(r"%(\w+) : .*?target=torch\.ops\.([\w.]+)\]", note)
+        scopes = re.findall(r"'([^']*)'", node.metadata_props.get("pkg.torch.onnx.name_scopes", ""))
+        if found is None:
+            continue
+        for value in node.outputs[:1]:
+            if value.name == found[1] or value.is_graph_output():
+                module = scopes[-2].removeprefix(_WRAPPED).removeprefix(".") if len(scopes) > 1 else ""
+                yield value, Place(node=found[1], operator=found[2], module=module)
 
 
 def save(model: ir.Model, directory: Path, notes: Mapping[str, str]) -> Path:

@@ -19,6 +19,8 @@ from edgekit_runtime.manifests import FileEntry, files_digest, list_files, safe_
 
 MANIFEST_NAME = "manifest.json"
 KINDS = ("model", "artifact", "report")
+#: Directories of our own that are no stage's result: they may be replaced, and not be read.
+OTHER_KINDS = ("failed-export",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def manifest_kind(directory: Path) -> str:
     except (OSError, ValueError, RecursionError):
         return ""
     kind = data.get("kind") if isinstance(data, dict) else None
-    return kind if kind in KINDS else ""
+    return kind if kind in (*KINDS, *OTHER_KINDS) else ""
 
 
 def _origin_hint(kind: str | None) -> str:

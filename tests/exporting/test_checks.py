@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.errors import ExportFailed, ExportWrong, SourceError
+from edgekit.errors import ExportFailed, ExportWrong, SourceError, UsageError
 from edgekit.exporting.checks import Expected, goldens, judge, original_outputs
-from edgekit.exporting.options import DEFAULT_TOLERANCE
+from edgekit.exporting.options import DEFAULT_TOLERANCE, ExportOptions, parse_tolerance
 from edgekit.exporting.subject import Case, Facts, Subject
 
 FACTS = Facts(task="text-classification", agreement="classification", axes={"x": {0: "batch"}}, source={})
@@ -54,12 +54,12 @@ def test_equal_outputs_pass_and_are_recorded() -> None:
 def test_an_error_beyond_the_tolerance_fails_though_every_answer_is_the_same() -> None:
     error = wrong(LOGITS + np.float32(2e-4))
     assert "0.0002" in error.message
-    assert "--atol" in error.hint
+    assert "--tolerance" in error.hint
 
 
 def test_another_answer_fails_and_no_tolerance_is_offered() -> None:
     error = wrong(LOGITS[:, ::-1])
-    assert "--atol" not in error.hint
+    assert "--tolerance" not in error.hint
 
 
 def test_no_tolerance_excuses_another_answer() -> None:
@@ -115,3 +115,22 @@ def test_an_original_that_does_not_run_at_a_declared_shape_names_it() -> None:
     with pytest.raises(SourceError, match="at batch 1") as caught:
         original_outputs(subject(call), ["logits"])
     assert "axis_ranges" in caught.value.hint
+
+
+def test_a_tolerance_is_absolute_or_absolute_and_relative() -> None:
+    from edgekit.values import Tolerance
+
+    assert parse_tolerance("1e-3") == Tolerance(atol=1e-3, rtol=DEFAULT_TOLERANCE.rtol)
+    assert parse_tolerance("1e-3, 1e-4") == Tolerance(atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["", "small", "1,2,3", "1e-3,"])
+def test_a_tolerance_that_is_no_number_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="ATOL,RTOL"):
+        parse_tolerance(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "0,2"])
+def test_a_tolerance_beyond_sense_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="must be in"):
+        ExportOptions(tolerance=parse_tolerance(text)).check()
