@@ -135,7 +135,9 @@ def test_help_imports_no_runtime() -> None:
     assert imported_by("--help") & RUNTIMES == set()
 
 
-@pytest.mark.parametrize("command", ["export", "compile", "validate", "package", "run", "inspect", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["export", "compile", "validate", "diff", "report", "package", "run", "inspect", "doctor"]
+)
 def test_help_of_a_command_imports_no_runtime(command: str) -> None:
     assert imported_by(command, "--help") & RUNTIMES == set()
 

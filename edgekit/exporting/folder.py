@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,14 @@ import numpy as np
 
 from edgekit.errors import SourceError
 from edgekit.exporting.attention import plain_attention
+from edgekit.exporting.hub import provenance
 from edgekit.exporting.loading import load_model, load_tokenizer, position_limit
 from edgekit.exporting.options import ExportOptions
-from edgekit.exporting.processor import choose_max_length, text_inputs, travelling_processor
+from edgekit.exporting.processor import HubTokenizer, choose_max_length, text_inputs, travelling_processor
 from edgekit.exporting.source import FolderSource
 from edgekit.exporting.subject import Case, Facts, Subject
 from edgekit.exporting.texts import LONG, PAIR, SENTENCES
+from edgekit.tasks import ExportRecipe, Task
 from edgekit_runtime.processors import TextProcessor
 from edgekit_runtime.processors.base import Row
 
@@ -29,38 +32,81 @@ TRACE_ROWS, TRACE_TOKENS = 3, 11
 _TWO_ROWS_UP_TO = 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Loaded:
+    """A text model in memory, whatever folder it came from.
+
+    model: the transformers model, which knows lengths and vocabulary; module: what is traced, which
+    may be more than it; call: runs the module; source: its provenance, for the manifest.
+    """
+
+    model: torch.nn.Module
+    module: torch.nn.Module
+    call: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+    tokenizer: HubTokenizer
+    task: Task
+    outputs: tuple[str, ...]
+    source: Mapping[str, str]
+    labels: tuple[str, ...] = ()
+
+
 def load_folder(source: FolderSource, options: ExportOptions, processor_dir: Path) -> Subject:
     """Load the model, write and prove its processor, and plan what to check."""
-    recipe = source.task.export
-    if recipe is None or recipe.processor != "text":
-        raise SourceError(f"task {source.task.name!r} is not exported from folders", hint="export the module")
+    recipe = text_recipe(source.task)
     model = load_model(source, recipe.auto_class, options)
-    tokenizer = load_tokenizer(source, options)
+    loaded = Loaded(
+        model=model,
+        module=model,
+        call=caller(model, recipe.outputs),
+        tokenizer=load_tokenizer(source.folder, options),
+        task=source.task,
+        outputs=recipe.outputs,
+        source={"kind": "transformers folder", **source_facts(source)},
+        labels=source.labels,
+    )
+    return text_subject(loaded, options, processor_dir)
+
+
+def text_recipe(task: Task) -> ExportRecipe:
+    """The task's recipe. Raises SourceError for tasks of other inputs than text."""
+    recipe = task.export
+    if recipe is None or recipe.processor != "text":
+        raise SourceError(f"task {task.name!r} is not exported from folders", hint="export the module")
+    return recipe
+
+
+def source_facts(source: FolderSource) -> dict[str, str]:
+    """What the manifest says of a folder: its name, its class, its weights, its revision if known."""
+    return {
+        **provenance(source.folder),
+        "architecture": source.architecture,
+        "weights": ", ".join(path.name for path in source.weights.files),
+        "dtype": source.dtype,
+    }
+
+
+def text_subject(loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Subject:
+    """Write and prove the processor of a loaded text model, and plan what to check."""
+    tokenizer, model = loaded.tokenizer, loaded.model
     inputs = text_inputs(tokenizer, tuple(inspect.signature(model.forward).parameters))
     positions = position_limit(model)
     max_length = choose_max_length(tokenizer, positions, options.max_length)
     processor = travelling_processor(tokenizer, inputs, max_length, processor_dir)
     planner = TextCases(processor=processor, max_length=max_length)
     facts = Facts(
-        task=source.task.name,
-        agreement=source.task.agreement,
+        task=loaded.task.name,
+        agreement=loaded.task.agreement,
         axes={name: {0: "batch", 1: "sequence"} for name in inputs},
-        source={
-            "kind": "transformers folder",
-            "name": source.folder.resolve().name,
-            "architecture": source.architecture,
-            "weights": ", ".join(path.name for path in source.weights.files),
-            "dtype": source.dtype,
-        },
-        labels=source.labels,
+        source=loaded.source,
+        labels=loaded.labels,
     )
     return Subject(
-        module=model,
-        call=_caller(model, recipe.outputs),
+        module=loaded.module,
+        call=loaded.call,
         facts=facts,
         trace=processor.feeds([LONG] * TRACE_ROWS, pad_to=min(TRACE_TOKENS, max_length)),
         ranges={"batch": (1, None), "sequence": (1, positions)},
-        outputs=recipe.outputs,
+        outputs=loaded.outputs,
         cases=[
             *planner.checks(),
             *planner.random_ids(_vocabulary(model), tokenizer.all_special_ids, options.seed),
@@ -118,9 +164,11 @@ class TextCases:
         return int(self._processor.feeds(["a"])["input_ids"].shape[1])
 
 
-def _caller(
+def caller(
     model: torch.nn.Module, outputs: Sequence[str]
 ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """Runs a transformers model on named tensors and gives the fields called `outputs`."""
+
     def call(feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         result = model(**feeds)
         return {name: result[name] for name in outputs}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import SourceError, UnsafeSource
@@ -35,10 +36,25 @@ def require(*modules: str) -> None:
 
 def load_model(source: FolderSource, auto_class: str, options: ExportOptions) -> torch.nn.Module:
     """The model in eval mode, on the CPU, in fp32, with every weight from the folder."""
+    model, missing = load_with_gaps(source, auto_class, options, {})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise SourceError(
+            f"{source.folder}: the weights lack {missing[0]!r}{more}, which a {source.architecture} needs",
+            hint="was it fine-tuned and saved whole? Weights that were never trained are not exported",
+        )
+    refuse_bad_numbers(model, str(source.folder))
+    return model
+
+
+def load_with_gaps(
+    source: FolderSource, auto_class: str, options: ExportOptions, changes: Mapping[str, object]
+) -> tuple[torch.nn.Module, list[str]]:
+    """The model, and the weights that the folder lacks (random now). changes: keys of its config."""
     require("torch", "onnxscript", "transformers")
     import torch
 
-    with _explained(source, "model"), quiet_libraries(), kept_environment(), no_progress_bars():
+    with explained(source.folder, "model"), quiet_libraries(), kept_environment(), no_progress_bars():
         import transformers
 
         model, report = getattr(transformers, auto_class).from_pretrained(
@@ -49,26 +65,18 @@ def load_model(source: FolderSource, auto_class: str, options: ExportOptions) ->
             weights_only=True,
             trust_remote_code=options.trust_remote_code,
             output_loading_info=True,
+            **changes,
         )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise SourceError(
-            f"{source.folder}: the weights lack {missing[0]!r}{more}, which a {source.architecture} needs",
-            hint="was it fine-tuned and saved whole? Weights that were never trained are not exported",
-        )
-    module: torch.nn.Module = model.eval()
-    refuse_bad_numbers(module, str(source.folder))
-    return module
+    return model.eval(), sorted(report["missing_keys"])
 
 
-def load_tokenizer(source: FolderSource, options: ExportOptions) -> HubTokenizer:
+def load_tokenizer(folder: Path, options: ExportOptions) -> HubTokenizer:
     """The folder's tokenizer."""
-    with _explained(source, "tokenizer"), quiet_libraries():
+    with explained(folder, "tokenizer"), quiet_libraries():
         from transformers import AutoTokenizer
 
         tokenizer: HubTokenizer = AutoTokenizer.from_pretrained(
-            str(source.folder), local_files_only=True, trust_remote_code=options.trust_remote_code
+            str(folder), local_files_only=True, trust_remote_code=options.trust_remote_code
         )
     return tokenizer
 
@@ -109,7 +117,7 @@ def position_limit(module: torch.nn.Module) -> int | None:
 
 
 @contextmanager
-def _explained(source: FolderSource, what: str) -> Iterator[None]:
+def explained(folder: Path, what: str) -> Iterator[None]:
     """Turn what transformers raises into an error that names the folder."""
     try:
         yield
@@ -117,13 +125,13 @@ def _explained(source: FolderSource, what: str) -> Iterator[None]:
         raise
     except pickle.UnpicklingError as problem:
         raise UnsafeSource(
-            f"{source.weights.files[0]}: holds more than tensors, and is refused even with --allow-pickle",
+            f"{folder}: the weights hold more than tensors, and are refused even with --allow-pickle",
             hint="re-save the weights as safetensors where you trust them",
         ) from problem
     except _LOAD_ERRORS as problem:
         reason = " ".join(str(problem).split())
         raise SourceError(
-            f"{source.folder}: transformers cannot load the {what}: {reason[:400]}", hint=_load_hint(reason)
+            f"{folder}: transformers cannot load the {what}: {reason[:400]}", hint=_load_hint(reason)
         ) from problem
 
 

@@ -27,17 +27,19 @@ SIZES = (1, 2, 7, 13)
 _LEAST_TRACED = 3
 
 
-def load_module(module: torch.nn.Module, options: ExportOptions) -> Subject:
+def load_module(
+    module: torch.nn.Module, options: ExportOptions, known_ranges: Mapping[str, Range] | None = None
+) -> Subject:
     """Check the module and its example inputs, and plan what to check.
 
     The module must be in eval mode on the CPU in fp32: what is exported is exactly what was given.
+    known_ranges: of axes whose ends the source itself knows.
     """
     require("onnxscript")
     examples = _examples(module, options)
     axes = _axes(examples, options)
-    ranges: dict[str, Range] = {
-        name: options.axis_ranges.get(name, (1, None)) for named in axes.values() for name in named.values()
-    }
+    given: Mapping[str, Range] = {**(known_ranges or {}), **options.axis_ranges}
+    ranges = {name: given.get(name, (1, None)) for named in axes.values() for name in named.values()}
     example_sizes = _sizes(examples, axes)
     traced = {name: _traced_size(example_sizes[name], ranges[name]) for name in example_sizes}
     varied = _Variations(examples=examples, axes=axes, seed=options.seed)
@@ -60,7 +62,7 @@ def load_module(module: torch.nn.Module, options: ExportOptions) -> Subject:
 
 def weights_digest(module: torch.nn.Module) -> str:
     """Digest of a module's class name and weights."""
-    if not hasattr(module, "state_dict"):
+    if not callable(getattr(module, "state_dict", None)):
         raise UsageError(
             f"a {type(module).__name__} is no model source", hint="give a folder or a torch.nn.Module"
         )

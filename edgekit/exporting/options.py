@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
@@ -38,6 +39,8 @@ class ExportOptions:
     `dynamic_axes={"x": {0: "batch"}}` names the axes that may vary; equal names are equal sizes;
     `axis_ranges={"sequence": (1, 512)}` says how far an axis may go.
     force: export again even when the output is up to date.
+    base: the folder of an adapter's base model, when its config does not lead there.
+    revision: branch, tag or commit of a hub model.
     name: the model's name; by default that of the output directory.
     """
 
@@ -53,6 +56,8 @@ class ExportOptions:
     output_names: tuple[str, ...] = ()
     seed: int = 0
     force: bool = False
+    base: Path | None = None
+    revision: str | None = None
     name: str = ""
 
     def check(self) -> None:
@@ -81,5 +86,20 @@ class ExportOptions:
             "allow_pickle": self.allow_pickle,
             "trust_remote_code": self.trust_remote_code,
             "seed": self.seed,
+            "axis_ranges": {name: list(limits) for name, limits in self.axis_ranges.items()},
             "name": self.name,
         }
+
+
+def parse_tolerance(text: str) -> Tolerance:
+    """Read "ATOL" or "ATOL,RTOL". Raises UsageError."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise UsageError(
+            f"--tolerance: {text!r} is not ATOL or ATOL,RTOL",
+            hint=f"the default is {DEFAULT_TOLERANCE.atol:g},{DEFAULT_TOLERANCE.rtol:g}",
+        )
+    return Tolerance(atol=numbers[0], rtol=numbers[1] if len(numbers) == 2 else DEFAULT_TOLERANCE.rtol)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import UsageError
+from edgekit.errors import ExportWrong, UsageError
+from edgekit.exporting.imported import OnnxSource
 from edgekit.exporting.options import ExportOptions
-from edgekit.exporting.source import FolderSource, inspect_folder
+from edgekit.exporting.origin import Origin, TorchOrigin, inspect_source
+from edgekit.exporting.reproduce import Recipe, write_script
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import write_manifest
 from edgekit.stages.common import (
@@ -30,8 +34,12 @@ from edgekit_runtime.goldens import write_goldens
 
 if TYPE_CHECKING:
     import torch
+    from torch.export import ExportedProgram
 
-    from edgekit.exporting.subject import Subject
+    from edgekit.exporting.checks import Expected, Outputs
+    from edgekit.exporting.onnx import Traced
+    from edgekit.exporting.subject import Facts
+    from edgekit_runtime.values import Signature
 
 __all__ = ["ExportOptions", "ExportedModel", "export"]
 
@@ -46,20 +54,23 @@ class ExportedModel(StageResult):
 
 
 def export(
-    source: str | Path | torch.nn.Module,
+    source: str | Path | torch.nn.Module | ExportedProgram,
     output: str | Path,
     *,
     options: ExportOptions | None = None,
     on_progress: OnProgress = quiet,
 ) -> ExportedModel:
-    """Export a transformers folder, or a torch module with example inputs, to the directory `output`.
+    """Export a model to the directory `output`.
+
+    source: a folder (transformers, sentence-transformers, PEFT adapter), a hub id, an .onnx or .pt2
+    file, a torch module with example inputs, or a torch.export program.
 
         edgekit.export("./my-model", "build/model")
         edgekit.export(module.eval(), "build/model", options=ExportOptions(
             example_inputs={"x": torch.randn(2, 16)}, dynamic_axes={"x": {0: "batch"}}))
 
     The graph is compared with the original at shapes that were not traced; a difference beyond the
-    tolerance raises ExportWrong and leaves nothing at `output`. A folder that was exported there
+    tolerance raises ExportWrong and leaves nothing at `output`. A source on disk that was exported there
     before, with the same files, options and tools, is not exported again unless `options.force`;
     a module always is, since its code cannot be compared.
     Raises SourceError, UnsafeSource, ExportFailed, ExportWrong, OutputError or UsageError.
@@ -71,16 +82,16 @@ def export(
     refuse_foreign(output, "model")
     steps = _Steps(on_progress)
     with steps.step("reading"):
-        origin = _origin(source, options)
+        origin = inspect_source(source, options)
         inputs = _inputs(origin, options, output)
-    fresh = isinstance(origin, FolderSource) and not options.force
+    fresh = origin.path is not None and not options.force
     current = up_to_date(output, "model", inputs) if fresh else None
     if current is not None:
         found = ExportedModel(path=output, manifest=current, up_to_date=True)
         announce("export", found, started)
         return found
     with new_directory(output, "model") as work:
-        table = _export_into(work, origin, options, steps)
+        table = _export_into(work, origin, options, steps, _making(source, inputs, options, output))
         manifest = write_manifest(
             work, name=options.name or output.resolve().name, inputs=inputs, table=table
         )
@@ -111,55 +122,114 @@ def _cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _origin(source: str | Path | torch.nn.Module, options: ExportOptions) -> FolderSource | torch.nn.Module:
-    """The source, checked as far as possible before torch is imported."""
-    if not isinstance(source, str | Path):
-        return source
-    if options.example_inputs or options.dynamic_axes or options.output_names:
-        raise UsageError(
-            "example_inputs, dynamic_axes and output_names are for torch modules",
-            hint="a folder's processor makes its inputs; leave them out",
-        )
-    return inspect_folder(Path(source), options)
-
-
-def _inputs(
-    origin: FolderSource | torch.nn.Module, options: ExportOptions, output: Path
-) -> tuple[InputEntry, ...]:
+def _inputs(origin: Origin, options: ExportOptions, output: Path) -> tuple[InputEntry, ...]:
     """What decides the result. A module's code cannot be hashed: its weights stand for it."""
     from edgekit.exporting.onnx import tool_versions
 
-    decided = (value_input("options", options.deciding()), value_input("tools", tool_versions()))
-    if isinstance(origin, FolderSource):
-        path = relative_path(origin.folder, output)
-        return (InputEntry(role="source", digest=origin.digest(), path=path), *decided)
-    from edgekit.exporting.module import weights_digest
+    path = "" if origin.path is None else relative_path(origin.path, output)
+    return (
+        InputEntry(role="source", digest=origin.digest(), path=path),
+        value_input("options", options.deciding()),
+        value_input("tools", tool_versions()),
+    )
 
-    return (InputEntry(role="source", digest=weights_digest(origin)), *decided)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Written:
+    """A graph on disk, with what the original answers."""
+
+    model: Path
+    signature: Signature
+    facts: Facts
+    expected: Sequence[Expected]
+    opset: int
 
 
-def _load(origin: FolderSource | torch.nn.Module, options: ExportOptions, work: Path) -> Subject:
-    if isinstance(origin, FolderSource):
-        from edgekit.exporting.folder import load_folder
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Making:
+    """Where the model will be, and how to make it again."""
 
-        return load_folder(origin, options, work / "processor")
-    from edgekit.exporting.module import load_module
+    output: Path
+    recipe: Recipe
 
-    return load_module(origin, options)
+
+def _making(source: object, inputs: Sequence[InputEntry], options: ExportOptions, output: Path) -> _Making:
+    from edgekit.exporting.onnx import tool_versions
+
+    named = ""
+    if isinstance(source, str | Path):
+        there = Path(source).exists()
+        named = relative_path(Path(source), output) if there else str(source)
+    recipe = Recipe(source=named, digest=inputs[0].digest, options=options, versions=tool_versions())
+    return _Making(output=output, recipe=recipe)
 
 
 def _export_into(
-    work: Path,
-    origin: FolderSource | torch.nn.Module,
-    options: ExportOptions,
-    steps: _Steps,
+    work: Path, origin: Origin, options: ExportOptions, steps: _Steps, making: _Making
 ) -> ModelTable:
     """Fill `work` with all but its manifest."""
     from edgekit.exporting import checks, onnx
     from edgekit.exporting.reference import reference_outputs
 
+    if isinstance(origin, OnnxSource):
+        made = _import(work, origin, options, steps)
+    else:
+        made = _trace(work, origin, options, steps)
+    with steps.step("checking"):
+        got = reference_outputs(made.model, made.signature, [item.case.feeds for item in made.expected])
+        try:
+            passed = checks.judge(made.facts, made.expected, got, options.tolerance)
+        except ExportWrong as problem:
+            raise _with_evidence(problem, made, got, origin, making) from None
+    with steps.step("writing"):
+        write_goldens(work / "golden", checks.goldens(made.expected))
+        write_script(work, making.recipe)
+    return ModelTable(
+        task=made.facts.task,
+        signature=made.signature,
+        opset=made.opset,
+        source=made.facts.source,
+        tolerance=options.tolerance,
+        checks=passed,
+        labels=made.facts.labels,
+        tool_versions=onnx.tool_versions(),
+    )
+
+
+def _with_evidence(
+    problem: ExportWrong, made: _Written, got: Sequence[Outputs], origin: Origin, making: _Making
+) -> ExportWrong:
+    """The error, after its evidence was written beside the output."""
+    from edgekit.exporting import evidence, onnx
+
+    def retrace(torch_origin: TorchOrigin) -> Traced:
+        with tempfile.TemporaryDirectory(prefix="edgekit-retrace-") as name:
+            subject = torch_origin.load(making.recipe.options, Path(name) / "processor")
+            return onnx.traced(subject, making.recipe.options.opset)
+
+    failure = evidence.Failure(
+        output=making.output,
+        graph=made.model,
+        signature=made.signature,
+        facts=made.facts,
+        expected=made.expected,
+        got=got,
+        tolerance=making.recipe.options.tolerance,
+        recipe=making.recipe,
+        config=None if origin.path is None else origin.path / "config.json",
+        retrace=partial(retrace, origin) if isinstance(origin, TorchOrigin) else None,
+    )
+    return evidence.keep(failure, problem)
+
+
+def _trace(work: Path, origin: Origin, options: ExportOptions, steps: _Steps) -> _Written:
+    """Load the source with torch, trace it, and run it on every case."""
+    from edgekit.exporting import checks, onnx
+
+    if not isinstance(origin, TorchOrigin):
+        raise UsageError(f"{origin.label}: is no source that torch loads", hint="please report this")
     with steps.step("loading"):
-        subject = _load(origin, options, work)
+        subject = origin.load(options, work / "processor")
     with steps.step("exporting"):
         graph = onnx.trace(subject, options.opset)
         model = onnx.save(graph, work, onnx.model_notes(subject.facts))
@@ -170,18 +240,19 @@ def _export_into(
         facts = subject.facts
         del subject
         gc.collect()  # the worker that checks the graph needs the original's memory
-    with steps.step("checking"):
-        got = reference_outputs(model, signature, [item.case.feeds for item in expected])
-        passed = checks.judge(facts, expected, got, options.tolerance)
-    with steps.step("writing"):
-        write_goldens(work / "golden", checks.goldens(expected))
-    return ModelTable(
-        task=facts.task,
-        signature=signature,
-        opset=options.opset,
-        source=facts.source,
-        tolerance=options.tolerance,
-        checks=passed,
-        labels=facts.labels,
-        tool_versions=onnx.tool_versions(),
-    )
+    return _Written(model=model, signature=signature, facts=facts, expected=expected, opset=options.opset)
+
+
+def _import(work: Path, origin: OnnxSource, options: ExportOptions, steps: _Steps) -> _Written:
+    """Read an ONNX file, write it in our form, and run the file itself on every case."""
+    from edgekit.exporting import importing, onnx
+
+    with steps.step("loading"):
+        imported = importing.read_onnx(origin, options, work)
+    with steps.step("exporting"):
+        model = onnx.save(imported.graph, work, onnx.model_notes(imported.facts))
+        signature = onnx.signature(imported.graph)
+    with steps.step("running the original"):
+        expected = importing.original_answers(origin, imported, signature, options)
+    opset = max(origin.opset, options.opset)
+    return _Written(model=model, signature=signature, facts=imported.facts, expected=expected, opset=opset)

@@ -129,6 +129,7 @@ def _package_lines(path: Path, info: PackageInfo) -> list[str]:
         f"  task        {table.task}" + (f" ({', '.join(table.labels)})" if table.labels else ""),
         f"  backend     {table.backend} {table.backend_version}, {table.precision} ({engines})",
         f"  target      {table.target}, {table.threads} thread(s) on {table.device}",
+        f"  tolerance   {table.tolerance.atol:g} + {table.tolerance.rtol:g}·|x| against the original in fp32",
         *_signature_lines(table.signature),
         f"  verdict     {table.verdict} at {table.confidence:g}"
         + (f" on {table.machine}" if table.machine else ""),

@@ -18,6 +18,11 @@ BUILT_IN = (
         summary="one label for a text or a pair of texts",
     ),
     TaskSpec(
+        name="sentence-embedding",
+        factory="edgekit.tasks.sentence_embedding:SentenceEmbedding",
+        summary="one vector for a text, from a sentence-transformers folder",
+    ),
+    TaskSpec(
         name="custom",
         factory="edgekit.tasks.custom:Custom",
         summary="your own module: outputs are compared as numbers",

@@ -18,6 +18,8 @@ COMMANDS = (
     ("export",),
     ("compile",),
     ("validate",),
+    ("diff",),
+    ("report",),
     ("package",),
     ("run",),
     ("inspect",),

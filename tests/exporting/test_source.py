@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from edgekit.errors import SourceError, UnknownName, UnsafeSource
 from edgekit.exporting.loading import load_model
 from edgekit.exporting.options import ExportOptions
-from edgekit.exporting.source import inspect_folder
+from edgekit.exporting.source import FolderSource, inspect_folder
 from edgekit_runtime.errors import MissingDependency
 
 
@@ -54,11 +56,6 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     assert "no such folder" in refused(tmp_path / "none").message
 
 
-def test_a_hub_id_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "hf download someone/a-model" in refused(Path("someone/a-model")).hint
-
-
 def test_a_file_is_no_folder(tiny: Path) -> None:
     assert "is a file" in refused(tiny / "config.json").message
 
@@ -74,9 +71,10 @@ def test_the_parent_of_checkpoints_names_the_newest(folder: Path, tmp_path: Path
     assert "checkpoint-9" in refused(tmp_path).hint
 
 
-def test_an_adapter_is_told_to_be_merged(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert "merge" in refused(tmp_path).hint
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2", "model-q4.gguf"])
+def test_a_folder_of_another_format_names_the_file_to_give(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    assert str(tmp_path / name) in refused(tmp_path).hint
 
 
 def test_an_exported_model_is_recognised(tmp_path: Path) -> None:
@@ -113,6 +111,12 @@ def test_an_unsupported_task_lists_the_supported(folder: Path, architecture: str
     error = refused(change(folder, architectures=[architecture]))
     assert architecture in error.message
     assert "text-classification" in error.hint
+    assert "nearest: " in error.hint
+
+
+def test_a_language_model_is_refused_with_the_reason(folder: Path) -> None:
+    error = refused(change(folder, architectures=["LlamaForCausalLM"]))
+    assert "text-generation is not exported yet" in error.message
 
 
 def test_a_task_that_does_not_fit_the_architecture(folder: Path) -> None:
@@ -196,6 +200,25 @@ def test_no_tokenizer(folder: Path) -> None:
     error = refused(folder)
     assert "tokenizer.json" in error.message
     assert "tokenizer.save_pretrained" in error.hint
+
+
+def harmed(folder: Path, name: str, values: np.ndarray | None) -> FolderSource:
+    """The folder with one weight taken out, or replaced."""
+    weights = load_file(folder / "model.safetensors")
+    weights.pop(name)
+    if values is not None:
+        weights[name] = values
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return inspect_folder(folder, ExportOptions())
+
+
+def test_a_weight_that_is_missing_or_nan_is_named(folder: Path) -> None:
+    auto = "AutoModelForSequenceClassification"
+    bad = harmed(folder, "classifier.bias", np.array([0, np.nan], dtype=np.float32))
+    with pytest.raises(SourceError, match=r"'classifier.bias' holds 1 values"):
+        load_model(bad, auto, ExportOptions())
+    with pytest.raises(SourceError, match=r"lack 'classifier.bias'"):
+        load_model(harmed(folder, "classifier.bias", None), auto, ExportOptions())
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxscript", "transformers"])
