@@ -7,10 +7,12 @@ sequence of Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7(4
 
 Two series are looked at, and the larger tau is taken:
 * the shares of runs over the limit themselves;
-* the launches' medians. They show dependence even while every launch is far under the limit. Their ranks
-  are turned into normal scores, and what a correlation r of the scores means for exceeding a level that
-  is exceeded with probability p is read from the bivariate normal (a Gaussian copula):
-  (P(both over) - p^2) / (p (1 - p)); neighbours in the tail are less alike than medians are.
+* the launches' medians. They show dependence even while every launch is under the limit. Their ranks are
+  turned into normal scores, and what a correlation r of the scores means for exceeding a level z is read
+  from the bivariate normal (a Gaussian copula): (P(both over) - p^2) / (p (1 - p)), p = P(over z);
+  neighbours in the tail are less alike than medians are. z is the level that the claim allows (1.28 for
+  P90), or, where the limit lies far from all medians, their distance in deviations less `_DOUBT`: a drift
+  of 3 % says nothing about a limit that is 25 % away.
 
 A series without a significant correlation (normal limit 1/sqrt(n), one-sided 10 %) counts as independent.
 """
@@ -25,11 +27,17 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
-_GATE = NormalDist().inv_cdf(0.9)
+_NORMAL = NormalDist()
+_GATE = _NORMAL.inv_cdf(0.9)
+#: Deviations by which the distance of a limit may be misjudged from few dependent launches.
+_DOUBT = 1.5
+_FARTHEST = 8.0
 _FEWEST = 8
 _GATED_LAGS = 4
 _STEPS = 4096
-_SCORES: Numbers = np.array([NormalDist().inv_cdf((step + 0.5) / _STEPS) for step in range(_STEPS)])
+_SCORES: Numbers = np.array([_NORMAL.inv_cdf((step + 0.5) / _STEPS) for step in range(_STEPS)])
+_PER_DEVIATION = 200
+_SURVIVAL: Numbers = np.array([_NORMAL.cdf(-step / _PER_DEVIATION) for step in range(8 * _PER_DEVIATION)])
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
@@ -42,13 +50,24 @@ def share_time(shares: NDArray[Any]) -> Numbers:
     return np.where(_significant(rho, series.shape[-1]), _time(rho), 1.0)
 
 
-def exceedance_time(medians: NDArray[Any], probability: float) -> Numbers:
-    """tau of exceeding a level that is exceeded with `probability`, from the medians' dependence."""
+def exceedance_time(medians: NDArray[Any], probability: float, limit: float) -> Numbers:
+    """tau of exceeding `limit`, from the medians' dependence.
+
+    probability: with which the claim allows that, or its complement: the smaller one.
+    """
     series = np.asarray(medians, np.float64)
     if series.shape[-1] < _FEWEST:
         return np.ones(series.shape[:-1])
     rho = autocorrelations(_normal_scores(series))
-    return np.where(_significant(rho, series.shape[-1]), _time(_tail_correlation(rho, probability)), 1.0)
+    level = np.maximum(_NORMAL.inv_cdf(1.0 - probability), _distance(series, limit) - _DOUBT)
+    return np.where(_significant(rho, series.shape[-1]), _time(_tail_correlation(rho, level)), 1.0)
+
+
+def _distance(series: Numbers, limit: float) -> Numbers:
+    """Deviations between the medians' mean and the limit, at most `_FARTHEST`."""
+    deviation = np.maximum(series.std(axis=-1, ddof=1), 1e-12)
+    distance: Numbers = np.minimum(np.abs(limit - series.mean(axis=-1)) / deviation, _FARTHEST)
+    return distance
 
 
 def autocorrelations(series: Numbers) -> Numbers:
@@ -88,15 +107,16 @@ def _ranks(series: Numbers) -> NDArray[np.int64]:
     return series.argsort(axis=-1, kind="stable").argsort(axis=-1, kind="stable")
 
 
-def _tail_correlation(rho: Numbers, probability: float) -> Numbers:
+def _tail_correlation(rho: Numbers, level: Numbers) -> Numbers:
     """Correlation of "over the level" at two launches whose normal scores correlate by rho.
 
     d/dr P(both over) is the bivariate normal density at the level, integrated from 0 to rho.
+    rho: (..., lags); level: (...).
     """
-    level = NormalDist().inv_cdf(1.0 - probability)
     limit = np.clip(rho, -0.999, 0.999)[..., None]
     at = limit * (_NODES + 1.0) / 2.0
-    density = np.exp(-(level**2) / (1.0 + at)) / (2.0 * np.pi * np.sqrt(1.0 - at**2))
+    density = np.exp(-(level[..., None, None] ** 2) / (1.0 + at)) / (2.0 * np.pi * np.sqrt(1.0 - at**2))
     both = (density * _WEIGHTS).sum(axis=-1) * limit[..., 0] / 2.0
-    result: Numbers = both / (probability * (1.0 - probability))
+    over = _SURVIVAL[np.minimum(level * _PER_DEVIATION, len(_SURVIVAL) - 1).astype(np.int64)]
+    result: Numbers = both / (over * (1.0 - over))[..., None]
     return result

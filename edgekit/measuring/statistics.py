@@ -91,7 +91,6 @@ class Launches:
         self._disturbed = np.concatenate([d for _, d in self._rows]) if self._rows else np.zeros(0, bool)
         self._distinct = np.unique(self._values)
         self._medians = np.array([float(np.median(v)) for v, _ in self._rows])
-        self._tails: dict[float, float] = {}
 
     def over(self, limit: float) -> Numbers:
         """Per launch, the share of runs over `limit`; a disturbed run counts as over."""
@@ -108,9 +107,9 @@ class Launches:
         """
         if not self.count:
             return 1.0
-        if percentile not in self._tails:
-            self._tails[percentile] = float(exceedance_time(self._medians, 1.0 - percentile))
-        return max(float(share_time(self._shares(self._values > limit))), self._tails[percentile])
+        rarer = min(percentile, 1.0 - percentile)
+        alike = share_time(self._shares(self._values > limit))
+        return max(float(alike), float(exceedance_time(self._medians, rarer, limit)))
 
     def test(self, limit: float, percentile: float, rules: Rules) -> LimitTest:
         """Put "the percentile is at most `limit`" to both tests. They agree with `bounds`."""

@@ -43,8 +43,9 @@ def limit_at(machine: Machine, share: float, seed: int = 99) -> float:
     return float(np.quantile(drawn.latency, 1.0 - share))
 
 
-def launches_to(shares: Values, raw: Values, medians: Values, mean: float, least: int) -> Values:
+def launches_to(shares: Values, raw: Values, medians: Values, mean: float, limit: float) -> Values:
     """By experiment: after how many launches E[X] < mean is proven, looked at after every one."""
+    least = WATCHED_LAUNCHES
     logs = log_stakes(shares, mean)
     done = np.full(len(shares), NEVER)
     rich = log_mixture(logs) >= -np.log(ALPHA)  # dependence can only take capital away
@@ -53,25 +54,21 @@ def launches_to(shares: Values, raw: Values, medians: Values, mean: float, least
         if not len(still):
             continue
         tail = min(mean, 1.0 - mean)
-        tau = np.maximum(share_time(raw[still, :count]), exceedance_time(medians[still, :count], tail))
+        tau = np.maximum(share_time(raw[still, :count]), exceedance_time(medians[still, :count], tail, limit))
         proven = log_mixture(logs[:, still, count - 1], tau) >= -np.log(ALPHA)
         done[still[proven]] = count
     return done
 
 
-def _verdicts(drawn: Drawn, limit: float, percentile: float, least: int) -> tuple[Values, Values]:
+def verdicts(drawn: Drawn, limit: float, percentile: float) -> tuple[Values, Values]:
+    """As edgekit decides."""
     slow = drawn.latency > limit
     over, under = (slow | drawn.disturbed).mean(axis=2), (slow & ~drawn.disturbed).mean(axis=2)
     raw, medians = slow.mean(axis=2), np.median(drawn.latency, axis=2)
     return (
-        launches_to(over, raw, medians, 1.0 - percentile, least),
-        launches_to(1.0 - under, raw, medians, percentile, least),
+        launches_to(over, raw, medians, 1.0 - percentile, limit),
+        launches_to(1.0 - under, raw, medians, percentile, limit),
     )
-
-
-def verdicts(drawn: Drawn, limit: float, percentile: float) -> tuple[Values, Values]:
-    """As edgekit decides."""
-    return _verdicts(drawn, limit, percentile, WATCHED_LAUNCHES)
 
 
 def verdicts_unwatched(drawn: Drawn, limit: float, percentile: float) -> tuple[Values, Values]:

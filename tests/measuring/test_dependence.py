@@ -21,7 +21,7 @@ def ar(correlation: float, experiments: int, count: int) -> np.ndarray[tuple[int
 def test_independent_launches_mostly_count_in_full() -> None:
     series = ar(0.0, 500, 60)
     assert np.mean(share_time(series) == 1.0) > 0.7
-    assert np.median(exceedance_time(series, 0.1)) == 1.0
+    assert np.median(exceedance_time(series, 0.1, 1.28)) == 1.0
 
 
 @pytest.mark.parametrize("correlation", [0.5, 0.8])
@@ -42,13 +42,14 @@ def test_exceeding_a_level_is_less_dependent_than_the_medians_are(
         [stats.norm.ppf(probability)] * 2
     )
     assert seen == pytest.approx((both - probability**2) / (probability * (1 - probability)), abs=0.02)
-    assert 1.0 < np.median(exceedance_time(series, probability)) < np.median(share_time(series)) + 0.05
+    level = float(stats.norm.isf(probability))
+    assert 1.0 < np.median(exceedance_time(series, probability, level)) < np.median(share_time(series)) + 0.05
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_few_or_equal_launches_have_no_dependence(count: int) -> None:
     assert share_time(np.zeros(count)) == 1.0
-    assert exceedance_time(np.arange(float(count)), 0.1) == 1.0
+    assert exceedance_time(np.arange(float(count)), 0.1, 3.0) == 1.0
     assert share_time(np.ones(60)) == 1.0
     assert not autocorrelations(np.ones(30)).any()
 
@@ -62,6 +63,13 @@ def test_tolerance_factors_are_those_of_the_noncentral_t(count: int, content: fl
 
 
 def test_equal_medians_are_no_trend() -> None:
-    assert exceedance_time(np.full(60, 10.0), 0.1) == 1.0
+    assert exceedance_time(np.full(60, 10.0), 0.1, 11.0) == 1.0
     two_values = np.random.default_rng(0).integers(0, 2, 200).astype(float)
-    assert exceedance_time(two_values, 0.5) < 1.5
+    assert exceedance_time(two_values, 0.5, 0.5) < 1.5
+
+
+def test_a_small_drift_says_little_about_a_limit_far_away() -> None:
+    series = 2.0 + 0.05 * ar(0.8, 200, 120)
+    near, far = (np.median(exceedance_time(series, 0.1, limit)) for limit in (2.06, 2.5))
+    assert near > 3.0
+    assert far < 1.1

@@ -83,6 +83,12 @@ def beside(place: Path) -> list[str]:
     return [path.name for path in place.parent.glob("*") if path != place]
 
 
+def take_evidence(place: Path) -> None:
+    """A wrong graph leaves one directory beside the output."""
+    assert beside(place) == ["model.failed"]
+    shutil.rmtree(place.with_name("model.failed"))
+
+
 def edit_weights(folder: Path, edit: Editor) -> Path:
     path = folder / "model.safetensors"
     tensors = load_file(path)
@@ -110,6 +116,7 @@ def test_the_directory_holds_all_that_later_stages_need(made: ExportedModel) -> 
         "processor/parity.json",
         "golden/golden.safetensors",
         "golden/cases.json",
+        "reproduce.sh",
     }
     verify(made.path, read_manifest(made.path, "model"))
 
@@ -214,7 +221,7 @@ def test_other_options_export_again(
     def stop(*args: object) -> None:
         raise ExportFailed("exported again")
 
-    monkeypatch.setattr(stage, "_load", stop)
+    monkeypatch.setattr(stage, "_trace", stop)
     with pytest.raises(ExportFailed, match="exported again"):
         export(tiny, made.path, options=ExportOptions(**options))
     assert export(tiny, made.path).up_to_date
@@ -229,7 +236,7 @@ def test_changed_weights_or_a_lost_file_export_again(
     def stop(*args: object) -> None:
         raise ExportFailed("exported again")
 
-    monkeypatch.setattr(stage, "_load", stop)
+    monkeypatch.setattr(stage, "_trace", stop)
     (output / "model.onnx").rename(output.parent.parent / "elsewhere")
     with pytest.raises(ExportFailed, match="exported again"):
         export(folder, output)
@@ -290,7 +297,7 @@ def test_a_graph_that_was_not_changed_passes_this_way_too(tiny: Path, output: Pa
 
 
 @pytest.mark.parametrize("change", [nudge_weight, swap_labels, ignore_mask, approximate_activation])
-def test_a_wrong_graph_fails_and_leaves_nothing(
+def test_a_wrong_graph_fails_and_leaves_nothing_but_its_evidence(
     tiny: Path, output: Path, wrong_graph: Any, change: Callable[[Any], None]
 ) -> None:
     wrong_graph(change)
@@ -301,6 +308,7 @@ def test_a_wrong_graph_fails_and_leaves_nothing(
     assert "batch" in caught.value.message
     assert "sequence" in caught.value.message
     assert not output.exists()
+    take_evidence(output)
 
 
 def test_a_wrong_graph_leaves_the_earlier_export_as_it_was(
@@ -311,6 +319,7 @@ def test_a_wrong_graph_leaves_the_earlier_export_as_it_was(
     with pytest.raises(ExportWrong):
         export(tiny, output, options=ExportOptions(force=True))
     verify(output, read_manifest(output, "model"))
+    take_evidence(output)
 
 
 # --- what is refused ------------------------------------------------------------------------------------
