@@ -58,8 +58,9 @@ def test_the_target_file_is_one(tmp_path: Path) -> None:
 
 def test_the_commands_run_in_the_order_shown(edgekit: Edgekit, desk: Path) -> None:
     shown = commands()
-    assert [words[0] for words in shown] == ["export", "compile", "validate", "package", "run"]
-    export, compile_, validate, package, run = shown
+    names = ["export", "compile", "validate", "package", "run", "diff", "report"]
+    assert [words[0] for words in shown] == names
+    export, compile_, validate, package, run, diff, report_ = shown
     assert edgekit(*export, cwd=desk).returncode == 0
     done = edgekit(*compile_, cwd=desk)
     assert done.returncode == 0, done.stderr
@@ -73,6 +74,18 @@ def test_the_commands_run_in_the_order_shown(edgekit: Edgekit, desk: Path) -> No
         assert edgekit(*package, "--allow-failed", cwd=desk).returncode == 0
     done = edgekit(*run, cwd=desk)
     assert (done.returncode, "positive" in done.stdout) == (0, True)
+    shutil.copytree(desk / "build" / "kiosk", desk / "build" / "before")
+    done = edgekit(*diff, "--max-seconds", 5, cwd=desk)
+    assert done.returncode in (0, 5), done.stdout + done.stderr  # 5: too little time here to prove it
+    assert "gate" in done.stdout
+    reports = [word for path in report_ for word in (_glob(desk, path) if "*" in path else [path])]
+    done = edgekit(*reports, cwd=desk)
+    assert (done.returncode, "kiosk" in done.stdout) == (0, True), done.stderr
+    assert (desk / "build" / "overview.html").is_file()
+
+
+def _glob(desk: Path, pattern: str) -> list[str]:
+    return [str(path.relative_to(desk)) for path in desk.glob(pattern)]
 
 
 def test_the_python_lines_run(desk: Path) -> None:

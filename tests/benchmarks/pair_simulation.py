@@ -127,7 +127,7 @@ def proven(drawn: Drawn, limit: float, *, below: bool) -> Values:
     found = np.full(len(drawn.ratio), NEVER)
     for count in range(LEAST_LAUNCHES, drawn.ratio.shape[1] + 1):
         seen = drawn.ratio[:, :count]
-        tau = np.maximum(share_time(seen > limit), exceedance_time(seen, 0.5))
+        tau = np.maximum(share_time(seen > limit), exceedance_time(seen, 0.5, limit))
         enough = log_mixture(logs[..., count - 1], tau) >= -np.log(ALPHA)
         found = np.where(enough & (found == NEVER), count, found)
     return found

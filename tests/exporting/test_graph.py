@@ -15,7 +15,6 @@ import torch
 
 from edgekit.exporting import onnx as writing
 from edgekit.exporting.folder import load_folder
-from edgekit.exporting.module import load_module
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.source import inspect_folder
 from edgekit.exporting.subject import Subject
@@ -149,25 +148,3 @@ def test_goldens_are_a_dozen_sentences_and_a_padded_batch(subject: Subject) -> N
     assert len(golden) == 13
     assert all(case.rows for case in golden)
     assert not golden[-1].feeds["attention_mask"].all()
-
-
-def test_a_tied_weight_is_stored_once(tmp_path: Path) -> None:
-    class Tied(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.words = torch.nn.Embedding(100, 16)
-            self.head = torch.nn.Linear(16, 100, bias=False)
-            self.head.weight = self.words.weight
-
-        def forward(self, ids: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.head(self.words(ids))
-            return logits
-
-    options = ExportOptions(
-        example_inputs={"ids": torch.tensor([[1, 2, 3], [4, 5, 6]])},
-        dynamic_axes={"ids": {0: "batch", 1: "sequence"}},
-    )
-    graph = writing.trace(load_module(Tied().eval(), options), 20).graph
-    sizes = [value.const_value.size for value in graph.initializers.values() if value.const_value is not None]
-    assert sizes.count(1600) == 1
-    assert sum(sizes) < 1700
