@@ -51,12 +51,13 @@ def with_suspects(launches: Sequence[LaunchRecord]) -> tuple[LaunchRecord, ...]:
     """The launches with every reading marked where the launch as a whole is suspect.
 
     That is a slow control computation (against the quick quarter of all launches), a hypervisor that
-    took too much, or a warm-up that never came to rest. Marking twice changes nothing.
+    took too much, other work on the same cores, or a warm-up that never came to rest. Marking twice changes
+    nothing.
     """
     slow = slow_controls(launches)
     marked = []
     for record, suspect in zip(launches, slow, strict=True):
-        suspect = suspect or stolen_from(record)
+        suspect = suspect or stolen_from(record) or crowded(record)
         if suspect or record.settled is False:
             record = dataclasses.replace(
                 record,
@@ -75,6 +76,16 @@ def slow_controls(launches: Sequence[LaunchRecord]) -> tuple[bool, ...]:
         return (False,) * len(launches)
     quick = controls[len(controls) // 4]
     return tuple(record.control_ms > CONTROL_RATIO * quick for record in launches)
+
+
+def crowded(record: LaunchRecord) -> bool:
+    """Whether some task waited for a CPU in over 10 % of the launch: there was other work.
+
+    Work beside a run slows it through shared caches and cores even where the run itself never waits.
+    Concurrent streams make such pressure themselves and are judged on their own.
+    """
+    share = record.conditions.pressure_share
+    return share is not None and record.samples_per_second is None and share > PRESSURE_SHARE
 
 
 def stolen_from(record: LaunchRecord) -> bool:

@@ -137,3 +137,12 @@ def test_notes_tell_each_sign_and_what_could_not_be_read() -> None:
         "a CPU was slowed for its heat in 1 of 2 launches",
         "the warm-up never came to rest in 1 of 2 launches",
     )
+
+
+def test_other_work_on_the_cores_makes_a_whole_launch_suspect() -> None:
+    """Runs beside busy tasks are slower through shared caches, without ever waiting themselves."""
+    busy = dataclasses.replace(launch(), conditions=LaunchConditions(pressure_share=0.5))
+    quiet = dataclasses.replace(launch(), conditions=LaunchConditions(pressure_share=0.02))
+    streams = dataclasses.replace(busy, samples_per_second=100.0)
+    marked = with_suspects([busy, quiet, streams])
+    assert [all(one.disturbed) for one in marked] == [True, False, False]
