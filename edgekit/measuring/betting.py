@@ -59,11 +59,6 @@ def log_mixture(logs: Numbers, tau: NDArray[Any] | float = 1.0) -> Numbers:
     return result
 
 
-def log_capital(shares: NDArray[Any], mean: float) -> Numbers:
-    """Log of the capital after each launch (last axis), betting that E[X] is below `mean`."""
-    return log_mixture(log_stakes(shares, mean))
-
-
 def _factors(shares: Numbers, mean: float) -> Numbers:
     stakes = np.array([stake for stake, _ in STAKES]).reshape(-1, *([1] * shares.ndim))
     factors: Numbers = 1.0 + stakes * ((mean - shares) / (1.0 - mean))

@@ -18,13 +18,6 @@ from edgekit_runtime.values import Signature, TensorSpec
 _MOST_EXAMPLE_VALUES = 100_000
 
 
-def fresh_feeds(
-    signature: Signature, shape: Mapping[str, int], examples: Sequence[Feeds], *, count: int, seed: int
-) -> list[dict[str, Array]]:
-    """`count` different rows of feeds. shape: a size for every symbolic axis; examples: real feeds."""
-    return mixed_feeds(signature, (shape,), examples, count=count, seed=seed)
-
-
 def mixed_feeds(
     signature: Signature,
     shapes: Sequence[Mapping[str, int]],
@@ -33,7 +26,10 @@ def mixed_feeds(
     count: int,
     seed: int,
 ) -> list[dict[str, Array]]:
-    """The same for a mix: entry k has `shapes[k % len(shapes)]`."""
+    """`count` different feeds; entry k has `shapes[k % len(shapes)]`.
+
+    shapes: each a size for every symbolic axis; examples: real feeds.
+    """
     generator = np.random.default_rng(seed)
     pools = {spec.name: _pool(spec.name, examples) for spec in signature.inputs}
     return [

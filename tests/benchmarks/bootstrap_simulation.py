@@ -10,7 +10,6 @@ one set of resampling weights; bounds of different experiments stay independent 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.measuring.metrics.labels import MacroF1
+from tests.benchmarks.tables import print_or_write
 
 TABLE = Path(__file__).with_suffix(".md")
 ALPHA, RESAMPLES, EXPERIMENTS = 0.01, 4_000, 2_000
@@ -140,14 +140,5 @@ def table() -> Iterator[str]:
             yield f"| {rows} | {world.name} | {changed:.1f} | {' | '.join(cells)} |"
 
 
-def main() -> None:
-    lines = []
-    for line in table():
-        print(line, flush=True)
-        lines.append(line)
-    if "--write" in sys.argv:
-        TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    print_or_write(lambda: "\n".join(table()) + "\n", TABLE)

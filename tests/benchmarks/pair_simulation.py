@@ -12,8 +12,6 @@ against each other).
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from edgekit.measuring.betting import log_mixture, log_stakes
 from edgekit.measuring.dependence import exceedance_time, share_time
 from edgekit.measuring.plan import LEAST_LAUNCHES
+from tests.benchmarks.tables import print_or_write
 
 ALPHA = 0.01
 MARGIN = 0.05
@@ -229,16 +228,5 @@ def table(experiments: int = 40_000) -> str:
     return head + "\n".join(_rows(experiments)) + "\n" + GUARDS + "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Print the table, or write it beside this file."""
-    started = time.monotonic()
-    text = table()
-    if "--write" in sys.argv[1:]:
-        TABLE.write_text(text, encoding="utf-8")
-    else:
-        print(text)
-    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    print_or_write(table, TABLE)

@@ -12,7 +12,6 @@ looked at after every launch, as `validate` does. The tested code is `edgekit.me
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from edgekit.measuring import launch_effects
 from edgekit.measuring.betting import log_mixture, log_stakes
 from edgekit.measuring.dependence import exceedance_time, share_time
 from edgekit.measuring.plan import WATCHED_LAUNCHES
+from tests.benchmarks.tables import print_or_write
 from tests.benchmarks.verdict_machines import MACHINES, Drawn, Machine
 
 ALPHA = 0.01
@@ -237,16 +237,5 @@ def table() -> str:
     return "".join([*parts, FEW.format(**words), "\n".join(_models()), "\n"])
 
 
-def main() -> None:
-    """Print the tables, or write them beside this file."""
-    started = time.monotonic()
-    text = table()
-    if "--write" in sys.argv[1:]:
-        TABLE.write_text(text, encoding="utf-8")
-    else:
-        print(text)
-    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    print_or_write(table, TABLE)

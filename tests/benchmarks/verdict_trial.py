@@ -72,7 +72,8 @@ def validate(artifact: Path, out: Path, budget: str) -> dict[str, object]:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - begin
     if ended.returncode not in (0, 1, 5):
-        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")
+        told = ended.stdout + ended.stderr
+        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{told}")
     found = json.loads(ended.stdout)["report"]
     (check,) = found["checks"]
     launches = found["launches"]

@@ -17,7 +17,7 @@ from edgekit.errors import UsageError, WorkerCrashed
 from edgekit.host.client import WorkerClient
 from edgekit.host.compiling import compile_model
 from edgekit.measuring import launches
-from edgekit.measuring.inputs import fresh_feeds
+from edgekit.measuring.inputs import mixed_feeds
 from edgekit.measuring.launches import (
     LaunchSetup,
     expected_seconds,
@@ -86,7 +86,7 @@ def test_a_real_model_is_launched_and_every_figure_is_taken(tmp_path: Path) -> N
         backend=backend,
         precision="fp32",
         run=RunSettings(),
-        inputs=lambda number: fresh_feeds(mlp.signature, shape, [mlp.feeds()], count=4, seed=number),
+        inputs=lambda number: mixed_feeds(mlp.signature, (shape,), [mlp.feeds()], count=4, seed=number),
     )
     made = measure_launches(setup, QUICK, done_after(2))
     assert len(made) == 2
@@ -294,7 +294,7 @@ def test_what_a_launch_will_take_grows_with_the_model_and_its_streams() -> None:
     assert expected_seconds(1.0, 0.01, plan, streams=2) == pytest.approx(1.3 + 0.5)
 
 
-def test_fresh_feeds_have_the_workloads_shape_and_the_examples_values() -> None:
+def test_feeds_have_the_workloads_shape_and_the_examples_values() -> None:
     def spec(name: str, dtype: str = "int64") -> TensorSpec:
         return TensorSpec(name=name, dtype=dtype, shape=("batch", "sequence"))
 
@@ -308,7 +308,7 @@ def test_fresh_feeds_have_the_workloads_shape_and_the_examples_values() -> None:
         "pixels": np.array([[0.5, 0.6, 0.4, 0.5]], dtype=np.float32),
         "kinds": np.zeros((1, 4), dtype=np.int64),
     }
-    rows = fresh_feeds(signature, {"batch": 2, "sequence": 50}, [example], count=3, seed=1)
+    rows = mixed_feeds(signature, ({"batch": 2, "sequence": 50},), [example], count=3, seed=1)
     for row in rows:
         assert {name: value.shape for name, value in row.items()} == dict.fromkeys(example, (2, 50))
         assert set(np.unique(row["input_ids"])) <= {0, 7, 101, 102}
@@ -316,11 +316,11 @@ def test_fresh_feeds_have_the_workloads_shape_and_the_examples_values() -> None:
         assert not row["kinds"].any()
         assert row["pixels"].dtype == np.float32 and abs(row["pixels"].mean() - 0.5) < 0.1
     assert not np.array_equal(rows[0]["input_ids"], rows[1]["input_ids"])
-    again = fresh_feeds(signature, {"batch": 2, "sequence": 50}, [example], count=1, seed=1)
+    again = mixed_feeds(signature, ({"batch": 2, "sequence": 50},), [example], count=1, seed=1)
     assert np.array_equal(again[0]["input_ids"], rows[0]["input_ids"])
 
 
-def test_fresh_feeds_without_examples_still_fit_the_signature() -> None:
+def test_feeds_without_examples_still_fit_the_signature() -> None:
     signature = Signature(
         inputs=(
             TensorSpec(name="mask", dtype="bool", shape=(1, "n")),
@@ -329,7 +329,7 @@ def test_fresh_feeds_without_examples_still_fit_the_signature() -> None:
         ),
         outputs=(),
     )
-    (row,) = fresh_feeds(signature, {"n": 5}, [], count=1, seed=0)
+    (row,) = mixed_feeds(signature, ({"n": 5},), [], count=1, seed=0)
     assert row["mask"].all() and row["mask"].dtype == np.bool_
     assert row["x"].shape == (5,) and row["x"].dtype == np.float16
     assert row["k"].shape == () and row["k"].dtype == np.int32

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
-from edgekit.measuring.betting import further_launches, log_capital, proves_below
+from edgekit.measuring.betting import further_launches, log_mixture, log_stakes, proves_below
 from edgekit.measuring.statistics import Bounds, Launches, Rules, binomial_tail, rate_bounds
 
 ALPHA = 0.01
@@ -22,6 +23,10 @@ latencies = st.lists(
 short = st.lists(
     st.lists(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=4), min_size=3, max_size=7
 )
+
+
+def _log_capital(shares: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
+    return log_mixture(log_stakes(shares, mean))
 
 
 def launches_of(rows: list[list[tuple[int, bool]]]) -> Launches:
@@ -56,7 +61,7 @@ def test_the_bet_is_fair_at_the_boundary_of_the_hypothesis(mean: float, low: flo
     for pattern in np.ndindex(2, 2, 2):
         shares = np.where(np.array(pattern) == 1, 1.0, low)
         probability = math.prod(chance if hit else 1 - chance for hit in pattern)
-        expected += probability * float(np.exp(log_capital(shares, mean)[-1]))
+        expected += probability * float(np.exp(_log_capital(shares, mean)[-1]))
     assert expected == pytest.approx(1.0, abs=1e-9)
 
 
@@ -111,14 +116,14 @@ def test_pass_and_fail_are_not_both_proven_by_launches_in_one_order(
     """The final capitals of both sides cannot both be above one."""
     launches = launches_of(rows)
     for limit in (5.0, 15.0, 25.0):
-        for_pass = log_capital(launches.over(limit), 0.1)[-1]
-        for_fail = log_capital(1.0 - launches.under(limit), 0.9)[-1]
+        for_pass = _log_capital(launches.over(limit), 0.1)[-1]
+        for_fail = _log_capital(1.0 - launches.under(limit), 0.9)[-1]
         assert for_pass <= 1e-9 or for_fail <= 1e-9
 
 
 def test_the_order_of_launches_does_not_matter_to_the_capital() -> None:
     shares = np.random.default_rng(0).random(30)
-    assert log_capital(shares, 0.5)[-1] == pytest.approx(log_capital(np.sort(shares), 0.5)[-1])
+    assert _log_capital(shares, 0.5)[-1] == pytest.approx(_log_capital(np.sort(shares), 0.5)[-1])
 
 
 def test_every_launch_weighs_the_same_in_the_estimate() -> None:
@@ -133,9 +138,9 @@ def test_the_forecast_holds_when_launches_go_on_as_before(shares: list[float]) -
     needed = further_launches(seen, 0.5, ALPHA)
     assert needed is not None
     whole = math.ceil(needed / len(seen)) + 1
-    assert log_capital(np.tile(seen, whole), 0.5)[-1] >= math.log(1 / ALPHA)
+    assert _log_capital(np.tile(seen, whole), 0.5)[-1] >= math.log(1 / ALPHA)
     short = needed // len(seen)
-    assert not short or log_capital(np.tile(seen, short), 0.5)[-1] < math.log(1 / ALPHA)
+    assert not short or _log_capital(np.tile(seen, short), 0.5)[-1] < math.log(1 / ALPHA)
 
 
 def test_no_number_of_launches_proves_what_the_estimate_denies() -> None:
