@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-OURS := -e 'plugins/edgekit-runtime[text]' -e '.[export,metrics,testing]' -e 'plugins/edgekit-onnxruntime[compile]' \
+OURS := -e 'plugins/edgekit-runtime[text,image,audio]' -e '.[export,metrics,testing]' -e 'plugins/edgekit-onnxruntime[compile]' \
 	-e 'plugins/edgekit-openvino[compile]' -e plugins/edgekit-example
 SOURCES := edgekit plugins tests samples
 WHEELS := . plugins/edgekit-runtime plugins/edgekit-onnxruntime plugins/edgekit-openvino plugins/edgekit-example
 
-.PHONY: help install demo test check bench dist clean
+.PHONY: help install demo test architectures check bench dist clean
 
 help:            ## show the targets
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
@@ -24,8 +24,11 @@ $(VENV)/.installed: constraints.txt pyproject.toml requirements-dev.txt $(wildca
 demo: install  ## fine-tune, export, compile for this machine on two runtimes, validate, package, run
 	$(BIN)/python samples/01-sentiment/demo.py build/demo
 
-test: install  ## every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+test: install  ## every test but the sweep over architectures
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not sweep"
+
+architectures: install  ## export every architecture that the README of exporting lists
+	$(BIN)/python -m pytest -q -n 2 -m sweep tests/exporting/test_architectures.py
 
 check: install  ## style, types, layers
 	$(BIN)/ruff check $(SOURCES)

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from edgekit_runtime.errors import EdgekitError, InputError, ManifestError
 from edgekit_runtime.goldens import CASES_FILE, TENSORS_FILE, Golden, read_goldens, write_goldens
+from edgekit_runtime.processors.base import Words
 from edgekit_runtime.session import Array
 from edgekit_runtime.values import DTYPES
 
@@ -21,12 +22,13 @@ SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)
 ARRAYS = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(np.dtype(dtype), SHAPES))
 TENSORS = st.dictionaries(NAMES, ARRAYS, max_size=3)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=10)
+ROWS = TEXTS | st.tuples(TEXTS, TEXTS) | st.lists(TEXTS, min_size=1, max_size=3).map(tuple).map(Words)
 CASES = st.builds(
     Golden,
     name=TEXTS,
     feeds=TENSORS,
     outputs=TENSORS,
-    rows=st.lists(TEXTS | st.tuples(TEXTS, TEXTS), max_size=2).map(tuple),
+    rows=st.lists(ROWS, max_size=2).map(tuple),
 )
 
 
@@ -92,6 +94,11 @@ def test_a_dtype_that_no_model_gives_is_refused(tmp_path: Path) -> None:
             CASES_FILE,
             b'{"schema": 1, "cases": [{"name": "", "rows": [], "inputs": ["x", "y"], "outputs": []}]}',
             "'y' is missing",
+        ),
+        (
+            CASES_FILE,
+            b'{"schema": 1, "cases": [{"name": "", "rows": [{"words": [7]}], "inputs": [], "outputs": []}]}',
+            "words must be a string",
         ),
     ],
 )

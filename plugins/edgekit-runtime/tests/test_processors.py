@@ -17,7 +17,6 @@ from edgekit_runtime.errors import (
     InputError,
     MissingDependency,
     ProcessorError,
-    RunFailed,
     SelfTestFailed,
 )
 from edgekit_runtime.processors import (
@@ -27,10 +26,10 @@ from edgekit_runtime.processors import (
     Row,
     TextProcessor,
     TextSettings,
-    classify,
     load_processor,
     write_text_processor,
 )
+from edgekit_runtime.processors.base import Words
 
 ALL = ("input_ids", "attention_mask", "token_type_ids")
 WORDS = [
@@ -229,9 +228,21 @@ def test_another_kind_needs_one_entry_in_the_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(tmp_path)
-    monkeypatch.setitem(KINDS, "image", KINDS["text"])
-    (tmp_path / "processor.json").write_text('{"schema": 1, "kind": "imag"}')
-    with pytest.raises(ProcessorError, match="did you mean 'image'"):
+    monkeypatch.setitem(KINDS, "prose", KINDS["text"])
+    settings = json.loads((tmp_path / "processor.json").read_text())
+    (tmp_path / "processor.json").write_text(json.dumps(settings | {"kind": "prose"}))
+    assert load_processor(tmp_path).feeds(["a"])["input_ids"].tolist() == [[CLS, A, SEP]]
+    (tmp_path / "processor.json").write_text('{"schema": 1, "kind": "pros"}')
+    with pytest.raises(ProcessorError, match="did you mean 'prose'"):
+        load_processor(tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_directory_without_settings_is_refused_whatever_its_kind(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(ProcessorError, match="is missing"):
+        load_processor(tmp_path)
+    (tmp_path / "processor.json").write_text(json.dumps({"schema": 1, "kind": kind}))
+    with pytest.raises(ProcessorError, match=r"processor\.json"):
         load_processor(tmp_path)
 
 
@@ -256,6 +267,8 @@ GOOD: dict[str, object] = {"schema": 1, "kind": "text", "inputs": ["input_ids"],
         ({"inputs": "input_ids"}, "must be a list"),
         ({"inputs": [1]}, "must be a string"),
         ({"padding_side": "up"}, "'left' or 'right'"),
+        ({"truncation": "only_first"}, "'longest_first' or 'only_second'"),
+        ({"mask_id": None}, "mask_id must be an integer"),
         ({"truncation_side": 1}, "must be a string"),
         ({"pad_id": -1}, "at least 0"),
     ],
@@ -296,6 +309,8 @@ def test_a_missing_key_is_named(tmp_path: Path, missing: str) -> None:
         ("parity.json", b'{"schema": 1, "cases": [{"row": "a", "ids": []}]}', "did you mean 'input_ids'"),
         ("parity.json", b'{"schema": 1, "cases": [{"row": "a", "input_ids": [-1]}]}', "must be token ids"),
         ("parity.json", b'{"schema": 1, "cases": [{"row": 3, "input_ids": [1]}]}', "must be a text"),
+        ("parity.json", b'{"schema": 1, "cases": [{"row": {"words": []}, "input_ids": [1]}]}', "no words"),
+        ("parity.json", b'{"schema": 1, "cases": [{"row": {"word": []}, "input_ids": [1]}]}', "mean 'words'"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, file: str, content: bytes | None, message: str) -> None:
@@ -332,12 +347,13 @@ def test_parity_is_proven_by_recorded_cases(tmp_path: Path) -> None:
         ParityCase(row="a fine film", input_ids=(CLS, A, FINE, FILM, SEP)),
         ParityCase(row=("a", "film"), input_ids=(CLS, A, SEP, FILM, SEP)),
         ParityCase(row="a a a a a a a a a a", input_ids=(CLS, A, A, A, A, A, A, SEP)),
+        ParityCase(row=Words(("a", "films", "")), input_ids=(CLS, A, FILM, WORDS.index("##s"), SEP)),
     )
     make(tmp_path, parity=good)
-    assert load_processor(tmp_path).check_parity() == 3
+    assert load_processor(tmp_path).check_parity() == 4
     for ids, message in (((CLS, A, SEP), "token 2 is 5 instead of 3"), ((CLS,), "5 tokens instead of 1")):
         make(tmp_path, parity=(*good, ParityCase(row="a fine film", input_ids=ids)))
-        with pytest.raises(SelfTestFailed, match=f"parity case 3, 'a fine film': {message}") as caught:
+        with pytest.raises(SelfTestFailed, match=f"parity case 4, 'a fine film': {message}") as caught:
             load_processor(tmp_path).check_parity()
         assert caught.value.exit_code == 1
 
@@ -354,29 +370,3 @@ def test_a_missing_library_says_what_to_install(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(MissingDependency) as caught:
         load_processor(tmp_path)
     assert "pip install edgekit-runtime[text]" in caught.value.hint
-
-
-def test_logits_become_labels_with_probabilities() -> None:
-    found = classify({"logits": np.array([[0.0, np.log(3)], [1000.0, -1000.0]], np.float32)}, ("bad", "good"))
-    assert [item.label for item in found] == ["good", "bad"]
-    assert found[0].score == pytest.approx(0.75)
-    assert found[0].scores == pytest.approx({"bad": 0.25, "good": 0.75})
-    assert found[1].score == 1.0
-    assert classify({"only": np.array([[0.0, 1.0, 0.0]])}, ())[0].label == "1"
-
-
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        ({"logits": np.zeros((1, 3))}, "has 3 classes, but there are 2 labels"),
-        ({"logits": np.zeros((1, 2, 2))}, "has the shape"),
-        ({"logits": np.zeros((1, 1))}, "has the shape"),
-        ({"logits": np.array([[0.0, np.nan]])}, "not finite"),
-        ({"a": np.zeros((1, 2)), "b": np.zeros((1, 2))}, "none of the outputs a, b"),
-        ({}, "there are none"),
-    ],
-)
-def test_outputs_that_are_no_logits_are_refused(outputs: dict[str, np.ndarray], message: str) -> None:
-    with pytest.raises(RunFailed) as caught:
-        classify(outputs, ("bad", "good"))
-    assert message in str(caught.value)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit_runtime.errors import EdgekitError, InputError
-from edgekit_runtime.package_info import PackageInfo, doubts
-from edgekit_runtime.processors import Row
+from edgekit_runtime.asking import answers_json, ask, line, summary
+from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.package_info import doubts
 from edgekit_runtime.reader import Package, open_package
 
 EXIT_INTERRUPTED = 130
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with open_package(options.package) as package:
             if options.command == "run":
-                _run(package, _rows(options.text, options.pairs), options.json)
+                _run(package, options)
             else:
                 _verify(package, options.json)
         sys.stdout.flush()
@@ -47,39 +47,27 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 fine, 1 self-test failed, 2 bad file or usage, 4 runtime, 130 interrupted",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="label texts")
+    run = commands.add_parser("run", help="answer rows: texts, images or recordings")
     run.add_argument("package", type=Path, metavar="PACKAGE")
-    run.add_argument("text", nargs="+", metavar="TEXT")
-    run.add_argument("--pairs", action="store_true", help="take the texts two by two")
-    verify = commands.add_parser("verify", help="run the self-test: hashes, tokenizer parity, goldens")
+    run.add_argument("rows", nargs="+", metavar="ROW", help="a text, or the path of an image or recording")
+    run.add_argument("--pairs", action="store_true", help="take the rows two by two")
+    run.add_argument("--candidates", metavar="A,B,...", help="labels that a zero-shot model chooses from")
+    verify = commands.add_parser("verify", help="run the self-test: hashes, parity of rows, goldens")
     verify.add_argument("package", type=Path, metavar="PACKAGE")
     for command in (run, verify):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
-def _rows(texts: Sequence[str], pairs: bool) -> list[Row]:
-    if not pairs:
-        return list(texts)
-    if len(texts) % 2:
-        raise InputError(f"--pairs takes an even number of texts, found {len(texts)}")
-    return list(zip(texts[::2], texts[1::2], strict=True))
-
-
-def _run(package: Package, rows: Sequence[Row], as_json: bool) -> None:
-    predictions = package.predict(rows)
-    if as_json:
-        found = [
-            {"row": row, "label": item.label, "score": item.score, "scores": dict(item.scores)}
-            for row, item in zip(rows, predictions, strict=True)
-        ]
-        _print_json({**_summary(package.info), "predictions": found})
+def _run(package: Package, options: argparse.Namespace) -> None:
+    found = ask(package, options.rows, pairs=options.pairs, candidates=options.candidates)
+    if options.json:
+        _print_json(answers_json(package.info, found))
         return
-    for row, item in zip(rows, predictions, strict=True):
-        text = row if isinstance(row, str) else " | ".join(row)
-        print(f"{item.label}\t{item.score:.4f}\t{text}")
-    for line in doubts(package.info):
-        print(line, file=sys.stderr)
+    for item in found:
+        print(line(package.info, item))
+    for doubt in doubts(package.info):
+        print(doubt, file=sys.stderr)
 
 
 def _verify(package: Package, as_json: bool) -> None:
@@ -94,34 +82,21 @@ def _verify(package: Package, as_json: bool) -> None:
             "min_cosine": judgement.min_cosine,
             "note": judgement.reason,
         }
-        _print_json({**_summary(info), "files": len(info.files), "parity_cases": parity, "goldens": goldens})
+        _print_json({**summary(info), "files": len(info.files), "parity_cases": parity, "goldens": goldens})
         return
     table = info.table
     note = f" ({judgement.reason})" if judgement.reason else ""
     print(f"{info.name}  {table.backend} {table.precision}, {info.digest}")
     print(f"files     {len(info.files)} as recorded")
-    print(f"parity    {parity} texts read alike")
+    print(f"parity    {parity} rows read alike")
     agree = f"{judgement.agreeing} of {judgement.cases} agree"
     print(f"goldens   {agree}, largest error {judgement.max_abs_error:.3g}{note}")
     where = f" on {table.machine}" if table.machine else ""
     print(f"verdict   {table.verdict} at {table.confidence:g}, recorded{where}")
-    for line in table.budget:
-        print(f"          {line.outcome:<12} {line.key} {line.limit:g} {line.unit}".rstrip())
+    for limit in table.budget:
+        print(f"          {limit.outcome:<12} {limit.key} {limit.limit:g} {limit.unit}".rstrip())
     for text in doubts(info):
         print(text)
-
-
-def _summary(info: PackageInfo) -> dict[str, object]:
-    return {
-        "name": info.name,
-        "digest": info.digest,
-        "backend": info.table.backend,
-        "precision": info.table.precision,
-        "verdict": info.table.verdict,
-        "confidence": info.table.confidence,
-        "unproven": list(info.table.unproven),
-        "allow_failed": info.table.allow_failed,
-    }
 
 
 def _failed(error: EdgekitError, as_json: bool) -> int:

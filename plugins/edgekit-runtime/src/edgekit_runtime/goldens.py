@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekit_runtime.errors import InputError, ManifestError
-from edgekit_runtime.processors.base import Row, parse_row, row_json
+from edgekit_runtime.processors.base import TextRow, Words, row_from_json, row_json
 from edgekit_runtime.session import Array
 from edgekit_runtime.strictjson import Fields, check_schema, dump_json, read_json_file
 from edgekit_runtime.values import DTYPES
@@ -27,12 +27,12 @@ _MAX_CASES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Golden:
-    """One recorded case. rows: the texts the feeds were made of, when they may be shown."""
+    """One recorded case. rows: the texts the feeds were made of, when they may be shown; () for media."""
 
     name: str
     feeds: Mapping[str, Array]
     outputs: Mapping[str, Array]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[TextRow | Words, ...] = ()
 
 
 def write_goldens(directory: Path, goldens: Iterable[Golden]) -> int:
@@ -73,7 +73,9 @@ def read_goldens(directory: Path) -> tuple[Golden, ...]:
 
 def _read_case(item: object, number: str, tensors: dict[str, Array], where: str) -> Golden:
     fields = Fields(item, known=("name", "rows", "inputs", "outputs"), where=where, error=ManifestError)
-    rows = tuple(parse_row(row, where=f"{where}: rows", error=ManifestError) for row in fields.items("rows"))
+    rows = tuple(
+        row_from_json(row, where=f"{where}: rows", error=ManifestError) for row in fields.items("rows")
+    )
 
     def take(part: str, names: tuple[str, ...]) -> dict[str, Array]:
         missing = [name for name in names if f"{number}/{part}/{name}" not in tensors]

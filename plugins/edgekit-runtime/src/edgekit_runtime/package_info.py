@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from edgekit_runtime.agreement import KINDS
+from edgekit_runtime.answers import KINDS
 from edgekit_runtime.codec import from_json, to_json
 from edgekit_runtime.errors import ManifestError, ProtocolError
 from edgekit_runtime.frames import JsonValue
@@ -56,13 +56,14 @@ class PackageTable:
 
     verdict, confidence: the report's; unproven: budget keys that no report has proven;
     allow_failed: packed although the report did not allow it; machine: where it was measured;
-    agreement: how goldens are judged, a word of `agreement.KINDS`.
+    answers: how outputs are read and goldens judged, a word of `answers.KINDS`.
     """
 
     backend: str
     backend_version: str
     precision: str
     task: str
+    answers: str
     signature: Signature
     tolerance: Tolerance
     verdict: str
@@ -77,11 +78,6 @@ class PackageTable:
     allow_failed: bool = False
     target: str = ""
     machine: str = ""
-    agreement: str = ""
-
-    def judged_by(self) -> str:
-        """`agreement`, or what the task's name implies."""
-        return self.agreement or ("classification" if self.task == "text-classification" else "tensor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +164,7 @@ def check_info(info: PackageInfo, *, where: str) -> None:
         ),
         (table.verdict not in VERDICTS, f"verdict is {table.verdict!r}, known: {', '.join(VERDICTS)}"),
         (not 0.0 <= table.confidence <= 1.0, f"confidence is {table.confidence}, not a share"),
-        (table.judged_by() not in KINDS, f"agreement is {table.agreement!r}, known: {', '.join(KINDS)}"),
+        (table.answers not in KINDS, f"answers is {table.answers!r}, known: {', '.join(KINDS)}"),
         (table.threads < 1, f"threads is {table.threads}"),
         (min(table.tolerance.atol, table.tolerance.rtol) < 0, "tolerance is negative"),
         (len(set(table.labels)) != len(table.labels), "labels holds one label twice"),

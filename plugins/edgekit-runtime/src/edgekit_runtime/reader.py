@@ -15,8 +15,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edgekit_runtime.agreement import GoldenJudgement, judge_goldens
+from edgekit_runtime.answers import KINDS, Asked, Entry
+from edgekit_runtime.answers.zero_shot import hypothesis
 from edgekit_runtime.archive import Archive, Limits
 from edgekit_runtime.calls import foreign
 from edgekit_runtime.errors import (
@@ -32,9 +35,10 @@ from edgekit_runtime.goldens import Golden, read_goldens
 from edgekit_runtime.manifests import MANIFEST, FileEntry, safe_relative
 from edgekit_runtime.openers import load_opener
 from edgekit_runtime.package_info import PACKAGE_START, PackageInfo, info_from_bytes
-from edgekit_runtime.processors import Prediction, Processor, Row, classify, load_processor
+from edgekit_runtime.processors import Processor, Row, load_processor
 from edgekit_runtime.processors.base import check_rows
 from edgekit_runtime.session import Array, Feeds, Session
+from edgekit_runtime.signatures import fixed_sizes
 from edgekit_runtime.values import OpenRequest, Signature
 
 LIMITS = Limits()
@@ -130,22 +134,66 @@ class Package:
         with foreign(RunFailed, f"backend {self.info.table.backend!r} failed to run {self.info.name}"):
             return session.run(feeds)
 
-    def predict(self, rows: Sequence[Row]) -> list[Prediction]:
-        """A label for each row. Rows run one by one, so that no row changes another's answer."""
+    def predict(self, rows: Sequence[Row | tuple[Row, Row]]) -> list[Any]:
+        """The answer to each row, as its kind in `answers.KINDS` reads it.
+
+        Rows run one by one, so that no row changes another's answer. A model that gives vectors runs
+        on each of a pair, and the answer says how alike the two are.
+        """
         table = self.info.table
-        if table.judged_by() != "classification":
+        if table.answers == "zero-shot":
             raise InputError(
-                f"{self.info.name} is for {table.task}, which has no labels", hint="use run(feeds)"
+                f"{self.info.name} chooses from candidates, and none are given",
+                hint="use choose(text, candidates), or --candidates one,other on the command line",
             )
-        if self.processor is None:
-            raise InputError(f"{self.info.name} has no processor for rows", hint="use run(feeds)")
+        processor, checked = self._checked(rows)
+        _check_pairs(table.answers, checked)
+        answers = []
+        for index, row in enumerate(checked):
+            apart = table.answers == "vector" and isinstance(row, tuple)
+            try:
+                answers.append(self._answer(processor, row if apart else (row,)))
+            except InputError as exc:
+                alone = exc.message.startswith("row 0")  # so the processor calls its only row
+                problem = exc.message.removeprefix("row 0") if alone else f": {exc.message}"
+                raise InputError(f"row {index}{problem}", hint=exc.hint) from exc
+        return answers
+
+    def choose(self, text: str, candidates: Sequence[str]) -> Any:
+        """Which of the candidates a text is about: the answer of a zero-shot classifier."""
+        if self.info.table.answers != "zero-shot":
+            raise InputError(f"{self.info.name} is for {self.info.table.task}, which takes no candidates")
+        labels = [label.strip() for label in candidates]
+        alike = len(set(labels)) < len(labels)
+        if isinstance(candidates, str) or len(labels) < 2 or alike or "" in labels:
+            raise InputError(f"candidates must be two or more different labels, found {candidates!r}")
+        processor, rows = self._checked([(text, hypothesis(label)) for label in labels])
+        return self._answer(processor, rows)
+
+    def _checked(self, rows: Sequence[object]) -> tuple[Processor, list[Any]]:
+        """The processor, and the rows when it may take them all."""
         processor = self.processor
-        batch, width = _fixed_sizes(self.session.signature)
-        found: list[Prediction] = []
-        for row in check_rows(rows):
-            outputs = self.run(processor.feeds([row] * batch, pad_to=width))
-            found.append(classify(outputs, table.labels)[0])
-        return found
+        if processor is None:
+            raise InputError(f"{self.info.name} has no processor for rows", hint="use run(feeds)")
+        if processor.kind == "text":
+            return processor, list(check_rows(rows))
+        if isinstance(rows, str | Path):
+            raise InputError(f"rows must be a list, found {str(rows)!r} alone", hint="put it in a list")
+        return processor, list(rows)
+
+    def _answer(self, processor: Processor, rows: Sequence[Row]) -> Any:
+        """The answer to what these rows, each run alone, ask together."""
+        table = self.info.table
+        batch, length = fixed_sizes(self.session.signature)
+        entries = []
+        for row in rows:
+            prepared = processor.prepare([row] * batch, pad_to=length)
+            outputs = self.run(prepared.feeds)
+            if batch > 1:
+                outputs = {name: array[:1] if array.ndim else array for name, array in outputs.items()}
+            entries.append(Entry(outputs=outputs, context=prepared.contexts[0]))
+        asked = Asked(entries=tuple(entries), labels=table.labels, decode=processor.decode)
+        return KINDS[table.answers].read(asked)
 
     def check_parity(self) -> int:
         """Read the recorded rows again; how many there are. Raises `SelfTestFailed` when one differs."""
@@ -162,7 +210,7 @@ class Package:
         judgement = judge_goldens(
             fitting,
             [self.run(golden.feeds) for golden in fitting],
-            kind=table.judged_by(),
+            kind=table.answers,
             precision=table.precision,
             tolerance=table.tolerance,
         )
@@ -255,15 +303,16 @@ def _unpack(archive: Archive, info: PackageInfo, path: Path, home: Path) -> None
         ) from exc
 
 
-def _fixed_sizes(signature: Signature) -> tuple[int, int | None]:
-    """Batch and token count of an artifact that was compiled for one shape; (1, None) when free."""
-    batch, width = 1, None
-    for spec in signature.inputs:
-        if len(spec.shape) == 2:
-            rows, tokens = spec.shape
-            batch = rows if isinstance(rows, int) else batch
-            width = tokens if isinstance(tokens, int) else width
-    return batch, width
+def _check_pairs(answers: str, rows: Sequence[Row]) -> None:
+    """Refuse rows that this kind of answers cannot be about, before any is run."""
+    for index, row in enumerate(rows):
+        if answers == "span" and not isinstance(row, tuple):
+            raise InputError(
+                f"row {index} must be a question and the text that answers it, found one text",
+                hint="give pairs; on the command line, --pairs",
+            )
+        if answers == "tags" and isinstance(row, tuple):
+            raise InputError(f"row {index} must be one text or its words, found a pair")
 
 
 def _fits(golden: Golden, signature: Signature) -> bool:

@@ -37,6 +37,17 @@ def check_feeds(signature: Signature, feeds: Feeds) -> None:
         _check_axes(spec, feeds[name], axes)
 
 
+def fixed_sizes(signature: Signature) -> tuple[int, int | None]:
+    """Batch and length (tokens, or samples of a waveform) of a model for one shape; 1, None when free."""
+    batch, length = 1, None
+    for spec in signature.inputs:
+        if spec.shape and isinstance(spec.shape[0], int):
+            batch = spec.shape[0]
+        if len(spec.shape) == 2 and isinstance(spec.shape[1], int):
+            length = spec.shape[1]
+    return batch, length
+
+
 def example_feeds(signature: Signature) -> Iterator[dict[str, Array]]:
     """Made-up feeds, likeliest first, for looking at how a graph is executed. They mean nothing.
 

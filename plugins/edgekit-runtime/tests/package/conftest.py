@@ -32,7 +32,7 @@ from edgekit_runtime.values import Placement, PlacementRow, Signature, TensorSpe
 
 
 class ToySession:
-    """The mean of word scores: a classifier that is right about its five words."""
+    """The mean of word scores: a classifier that is right about four words. Options change what it gives."""
 
     def __init__(self, request):
         path = request.directory / "weights.safetensors"
@@ -43,19 +43,38 @@ class ToySession:
         self.table = load_file(path)["words"]
         self.request = request
         batch, tokens = request.options.get("batch", "batch"), request.options.get("tokens", "sequence")
+        self.output = request.options.get("output", "logits")
+        inputs = tuple(TensorSpec(name=name, dtype="int64", shape=(batch, tokens)) for name in NAMES)
+        if request.options.get("sees"):
+            inputs = (TensorSpec(name="pixel_values", dtype="float32", shape=(batch, 3, 8, 8)),)
+        if request.options.get("hears"):
+            inputs = (TensorSpec(name="input_values", dtype="float32", shape=(batch, tokens)), inputs[1])
         self.signature = Signature(
-            inputs=tuple(TensorSpec(name=name, dtype="int64", shape=(batch, tokens)) for name in NAMES),
-            outputs=(TensorSpec(name="logits", dtype="float32", shape=(batch, 2)),),
+            inputs=inputs, outputs=(TensorSpec(name=self.output, dtype="float32", shape=(batch, 2)),)
         )
 
     def run(self, feeds):
-        assert all(w in (s, str(w)) for w, s in zip(self.signature.inputs[0].shape, feeds["input_ids"].shape))
+        for spec in self.signature.inputs:
+            assert all(w in (s, str(w)) for w, s in zip(spec.shape, feeds[spec.name].shape))
         if self.request.options.get("interrupt"):
             raise KeyboardInterrupt
+        if "pixel_values" in feeds:
+            light = feeds["pixel_values"].mean(axis=(1, 2, 3))
+            return {self.output: np.stack([-light, light], axis=1).astype(np.float32)}
+        if "input_values" in feeds:
+            loud = (feeds["input_values"] ** 2).sum(axis=1) / feeds["attention_mask"].sum(axis=1) - 0.1
+            return {self.output: np.stack([-loud, loud], axis=1).astype(np.float32)}
+        words = self.table[feeds["input_ids"]]
+        if self.output == "span":
+            return {"start_logits": words[..., 0], "end_logits": words[..., 1]}
+        if self.output == "tokens":
+            return {"logits": words}
+        if self.output == "next":  # the next word of the vocabulary stands at each place
+            following = np.roll(np.eye(len(self.table), dtype=np.float32), 1, axis=1)
+            return {"logits": following[feeds["input_ids"]]}
         mask = feeds["attention_mask"][..., None].astype(np.float32)
-        words = self.table[feeds["input_ids"]] * mask
         drift = np.array([[1, -1]], np.float32) * np.float32(self.request.options.get("drift", 0.0))
-        return {"logits": words.sum(axis=1) / mask.sum(axis=1) + drift}
+        return {self.output: (words * mask).sum(axis=1) / mask.sum(axis=1) + drift}
 
     def placement(self):
         return Placement(rows=(PlacementRow(precision="fp32", device="cpu", nodes=1),), source="known")
@@ -80,6 +99,7 @@ TABLE = PackageTable(
     backend_version="1.0",
     precision="fp32",
     task="text-classification",
+    answers="classification",
     signature=SIGNATURE,
     tolerance=Tolerance(atol=1e-5, rtol=1e-5),
     verdict="PASS",
@@ -136,6 +156,14 @@ class Parts:
 
     def with_options(self, **options: str | int | float | bool) -> Parts:
         return replace(self, table=replace(self.table, options=options))
+
+    def answering(self, answers: str, *, labels: tuple[str, ...] = (), **options: str | int | bool) -> Parts:
+        """The same words, read as another kind of answers; options: what the engine is to give."""
+        table = replace(self.table, answers=answers, task=answers, labels=labels, options=options)
+        return replace(self, table=table)
+
+    def with_file(self, path: str, data: bytes) -> Parts:
+        return replace(self, files={**self.files, path: data})
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_verify_runs_the_self_test(command_line: CommandLine, package: Path) -> 
     process = command_line("verify", package)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "parity    1 texts read alike" in out
+    assert "parity    1 rows read alike" in out
     assert "goldens   3 of 3 agree" in out
     assert "verdict   PASS at 0.99, recorded" in out
     assert "PASS         latency_p90_ms 20 ms" in out
@@ -104,9 +104,12 @@ def test_ctrl_c_exits_with_130_and_cleans_up(command_line: CommandLine, parts, t
 def test_json_output_is_one_object(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(package), "fine", "bad", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [item["label"] for item in found["predictions"]] == ["positive", "negative"]
-    assert found["predictions"][0]["scores"].keys() == {"negative", "positive"}
-    assert (found["name"], found["verdict"], found["unproven"]) == ("toy", "PASS", [])
+    assert [item["row"] for item in found["predictions"]] == ["fine", "bad"]
+    answers = [item["prediction"] for item in found["predictions"]]
+    assert [answer["label"] for answer in answers] == ["positive", "negative"]
+    assert answers[0]["scores"].keys() == {"negative", "positive"}
+    assert (found["name"], found["answers"], found["verdict"]) == ("toy", "classification", "PASS")
+    assert found["unproven"] == []
     assert main(["verify", str(package), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["goldens"]["cases"], found["goldens"]["agreeing"], found["parity_cases"]) == (3, 3, 1)

@@ -298,7 +298,8 @@ def test_a_manifest_whose_values_make_no_sense_names_the_key(parts, refused) -> 
         ({"package": {**table, "threads": True}}, "threads"),
         ({"package": {**table, "labels": ["a", "a"]}}, "one label twice"),
         ({"package": {**table, "tolerance": {"atol": -1, "rtol": 0}}}, "tolerance is negative"),
-        ({"package": {**table, "agreement": "vibes"}}, "agreement is 'vibes'"),
+        ({"package": {**table, "answers": "vibes"}}, "answers is 'vibes'"),
+        ({"package": {k: v for k, v in table.items() if k != "answers"}}, "lacks answers"),
         ({"package": {**table, "options": {"a": [1]}}}, "options.a"),
         ({"package": 3}, "package"),
     ):

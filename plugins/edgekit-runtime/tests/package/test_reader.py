@@ -156,14 +156,12 @@ def test_an_engine_that_cannot_open_is_explained(parts, tmp_path: Path, option: 
 
 
 @pytest.mark.usefixtures("toy")
-def test_other_tasks_run_on_feeds_only(parts, tmp_path: Path) -> None:
-    custom = replace(parts, table=replace(parts.table, task="custom"))
-    with open_package(custom.write(tmp_path / "p.edgekit")) as opened:
-        with pytest.raises(InputError, match="has no labels"):
-            opened.predict(["fine"])
+def test_a_custom_task_runs_on_feeds_and_gives_its_outputs(parts, tmp_path: Path) -> None:
+    with open_package(parts.answering("tensor").write(tmp_path / "p.edgekit")) as opened:
         assert opened.self_test().passed
-        ones = np.ones((1, 2), np.int64)
-        assert opened.run({"input_ids": ones, "attention_mask": ones})["logits"].shape == (1, 2)
+        (found,) = opened.predict(["fine film"])
+        ran = opened.run(opened.processor.feeds(["fine film"]))
+    assert np.array_equal(found["logits"], ran["logits"])
 
 
 @pytest.mark.usefixtures("toy")

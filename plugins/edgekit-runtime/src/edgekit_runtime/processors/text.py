@@ -2,7 +2,7 @@
 
 processor.json    {"schema": 1, "kind": "text", "inputs": [...], "max_length": 128, ...}
 tokenizer.json    as the `tokenizers` library saves it; its own padding and truncation are not used
-parity.json       {"schema": 1, "cases": [{"row": "text" or ["a", "b"], "input_ids": [...]}]}
+parity.json       {"schema": 1, "cases": [{"row": ROW, "input_ids": [...]}]}, ROW as `row_json` has it
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from edgekit_runtime.errors import InputError, MissingDependency, ProcessorError
 from edgekit_runtime.processors.base import (
     PROCESSOR_FILE,
     PROCESSOR_SCHEMA,
+    Prepared,
     Row,
+    TextContext,
+    TextRow,
+    Words,
     check_rows,
-    parse_row,
+    row_from_json,
     row_json,
 )
 from edgekit_runtime.session import Array
@@ -35,8 +39,16 @@ PARITY_FILE = "parity.json"
 #: Model inputs this processor can make.
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
-_SIDES = ("left", "right")
-_KEYS = ("schema", "kind", "inputs", "max_length", "padding_side", "truncation_side", "pad_id", "pad_type_id")
+#: How pairs are cut: a token at a time from the longer text, or the second text alone.
+LONGEST_FIRST, ONLY_SECOND = "longest_first", "only_second"
+
+_CHOICES = {
+    "padding_side": ("left", "right"),
+    "truncation_side": ("left", "right"),
+    "truncation": (LONGEST_FIRST, ONLY_SECOND),
+}
+_WHOLE = ("pad_id", "pad_type_id", "mask_id")
+_KEYS = ("schema", "kind", "inputs", "max_length", *_CHOICES, *_WHOLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +56,26 @@ class TextSettings:
     """The content of processor.json.
 
     inputs: the model's inputs, a subset of `TEXT_INPUTS` in the order of its graph;
-    max_length: tokens a row may have, special tokens counted; longer rows are cut.
+    max_length: tokens a row may have, special tokens counted; longer rows are cut;
+    truncation: which text of a pair is cut; mask_id: the token that stands for a missing word, None
+    when the model has none.
     """
 
     inputs: tuple[str, ...]
     max_length: int
     padding_side: str = "right"
     truncation_side: str = "right"
+    truncation: str = LONGEST_FIRST
     pad_id: int = 0
     pad_type_id: int = 0
+    mask_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityCase:
     """A row and the ids that the original tokenizer made of it, cut but not padded."""
 
-    row: Row
+    row: TextRow | Words
     input_ids: tuple[int, ...]
 
 
@@ -74,7 +90,7 @@ class TextProcessor:
         self.settings = settings
         self.parity = tuple(parity)
         self._tokenizer = tokenizer
-        self._limit = 0
+        self._cut = (0, "")
         tokenizer.no_padding()
         reserved = tokenizer.num_special_tokens_to_add(False)
         if settings.max_length <= reserved:
@@ -87,7 +103,7 @@ class TextProcessor:
         """The model inputs that `feeds` makes."""
         return self.settings.inputs
 
-    def feeds(self, rows: Sequence[Row], *, pad_to: int | None = None) -> dict[str, Array]:
+    def prepare(self, rows: Sequence[Row], *, pad_to: int | None = None) -> Prepared:
         """One batch of int64 feeds, padded to the longest row or to exactly `pad_to` tokens."""
         checked = check_rows(rows)
         if not checked:
@@ -100,7 +116,19 @@ class TextProcessor:
             "attention_mask": ([[1] * len(e.ids) for e in encodings], 0),
             "token_type_ids": ([e.type_ids for e in encodings], self.settings.pad_type_id),
         }
-        return {name: self._fill(*values[name], width=width) for name in self.settings.inputs}
+        contexts = [self._context(*pair, width=width) for pair in zip(checked, encodings, strict=True)]
+        return Prepared(
+            feeds={name: self._fill(*values[name], width=width) for name in self.settings.inputs},
+            contexts=tuple(contexts),
+        )
+
+    def feeds(self, rows: Sequence[Row], *, pad_to: int | None = None) -> dict[str, Array]:
+        """The feeds of `prepare`."""
+        return self.prepare(rows, pad_to=pad_to).feeds
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that these tokens stand for, special tokens left out."""
+        return self._tokenizer.decode([int(token) for token in ids], skip_special_tokens=True)
 
     def check_parity(self) -> int:
         """Tokenize the recorded cases again; raise `SelfTestFailed` for the first that differs."""
@@ -122,18 +150,45 @@ class TextProcessor:
             )
         return pad_to
 
-    def _encode(self, row: Row, index: int, limit: int) -> Encoding:
-        texts = (row,) if isinstance(row, str) else row
+    def _encode(self, row: TextRow | Words, index: int, limit: int) -> Encoding:
+        pair = isinstance(row, tuple)
         # `tokenizers` does not cut at all, without a word, when the special tokens alone fill the limit.
-        if limit <= self._tokenizer.num_special_tokens_to_add(len(texts) == 2):
+        if limit <= self._tokenizer.num_special_tokens_to_add(pair):
             raise InputError(f"row {index} does not fit: {limit} tokens hold no more than the special tokens")
-        if limit != self._limit:
-            self._tokenizer.enable_truncation(limit, direction=self.settings.truncation_side)
-            self._limit = limit
-        encoding = self._tokenizer.encode(*texts)
+        self._cut_to(limit, self.settings.truncation if pair else LONGEST_FIRST)
+        try:
+            if isinstance(row, Words):
+                encoding = self._tokenizer.encode(list(row.words), is_pretokenized=True)
+            else:
+                encoding = self._tokenizer.encode(*((row,) if isinstance(row, str) else row))
+        except Exception as exc:
+            if type(exc) is not Exception:  # the library's own error class
+                raise
+            room = f"the first text must leave room for some of the second in {limit} tokens"
+            only_second = pair and self.settings.truncation == ONLY_SECOND
+            raise InputError(
+                f"row {index} cannot be made into tokens: {exc}", hint=room if only_second else ""
+            ) from exc
         if not encoding.ids:
             raise InputError(f"row {index} gives no tokens: {_shown(row)}")
         return encoding
+
+    def _cut_to(self, limit: int, strategy: str) -> None:
+        if (limit, strategy) != self._cut:
+            side = self.settings.truncation_side
+            self._tokenizer.enable_truncation(limit, strategy=strategy, direction=side)
+            self._cut = (limit, strategy)
+
+    def _context(self, row: TextRow | Words, encoding: Encoding, *, width: int) -> TextContext:
+        ids = encoding.ids
+        return TextContext(
+            row=row,
+            offsets=tuple(encoding.offsets),
+            texts=tuple(encoding.sequence_ids),
+            words=tuple(encoding.word_ids),
+            first=0 if self.settings.padding_side == "right" else width - len(ids),
+            masked=tuple(place for place, token in enumerate(ids) if token == self.settings.mask_id),
+        )
 
     def _fill(self, rows: Sequence[Sequence[int]], filler: int, *, width: int) -> Array:
         batch = np.full((len(rows), width), filler, dtype=np.int64)
@@ -162,6 +217,8 @@ def write_text_processor(
     directory.mkdir(parents=True, exist_ok=True)
     table: dict[str, object] = {"schema": PROCESSOR_SCHEMA, "kind": TextProcessor.kind}
     table |= {key: getattr(settings, key) for key in _KEYS if key not in table}
+    if settings.mask_id is None:
+        del table["mask_id"]
     (directory / PROCESSOR_FILE).write_bytes(dump_json(table))
     (directory / TOKENIZER_FILE).write_bytes(tokenizer)
     cases = [{"row": row_json(case.row), "input_ids": list(case.input_ids)} for case in parity]
@@ -181,18 +238,21 @@ def _read_settings(path: Path) -> TextSettings:
             )
     if "input_ids" not in inputs or len(set(inputs)) != len(inputs):
         raise ProcessorError(f"{path}: inputs must name 'input_ids' and none twice, found {list(inputs)}")
-    sides = {key: fields.text(key) for key in ("padding_side", "truncation_side") if fields.has(key)}
-    for key, side in sides.items():
-        if side not in _SIDES:
-            raise ProcessorError(f"{path}: {key} must be 'left' or 'right', found {side!r}")
-    fillers = {key: fields.whole(key) for key in ("pad_id", "pad_type_id") if fields.has(key)}
+    words = {key: fields.text(key) for key in _CHOICES if fields.has(key)}
+    for key, word in words.items():
+        if word not in _CHOICES[key]:
+            known = " or ".join(map(repr, _CHOICES[key]))
+            raise ProcessorError(f"{path}: {key} must be {known}, found {word!r}")
+    ids = {key: fields.whole(key) for key in _WHOLE if fields.has(key)}
     return TextSettings(
         inputs=inputs,
         max_length=fields.whole("max_length", low=1),
-        padding_side=sides.get("padding_side", "right"),
-        truncation_side=sides.get("truncation_side", "right"),
-        pad_id=fillers.get("pad_id", 0),
-        pad_type_id=fillers.get("pad_type_id", 0),
+        padding_side=words.get("padding_side", "right"),
+        truncation_side=words.get("truncation_side", "right"),
+        truncation=words.get("truncation", LONGEST_FIRST),
+        pad_id=ids.get("pad_id", 0),
+        pad_type_id=ids.get("pad_type_id", 0),
+        mask_id=ids.get("mask_id"),
     )
 
 
@@ -215,7 +275,9 @@ def _parity_case(item: object, where: str) -> ParityCase:
     )
     if len(whole) != len(ids):
         raise ProcessorError(f"{where}: input_ids must be token ids")
-    return ParityCase(row=parse_row(fields.raw("row"), where=where, error=ProcessorError), input_ids=whole)
+    return ParityCase(
+        row=row_from_json(fields.raw("row"), where=where, error=ProcessorError), input_ids=whole
+    )
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:
@@ -245,6 +307,6 @@ def _difference(found: Sequence[int], recorded: Sequence[int]) -> str:
     return f"token {place} is {found[place]} instead of {recorded[place]}"
 
 
-def _shown(row: Row) -> str:
+def _shown(row: TextRow | Words) -> str:
     text = repr(row)
     return text if len(text) <= 60 else text[:57] + "..."
