@@ -18,7 +18,11 @@ def compile_(
     backend: Annotated[str, typer.Option(help="Backend to compile with; default: the target's.")] = "",
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8; default: the target's.")] = "",
     calibration: Annotated[
-        Path | None, typer.Option(help="Rows (.jsonl or .csv) that int8 is calibrated on; never test rows.")
+        Path | None,
+        typer.Option(
+            help="Rows that int8 is calibrated on, never test rows: .jsonl, .csv, or a folder of images or "
+            "recordings."
+        ),
     ] = None,
     calibration_rows: Annotated[int, typer.Option(min=1, help="Use at most so many calibration rows.")] = 300,
     columns: flags.Columns = "",

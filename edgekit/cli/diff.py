@@ -40,7 +40,11 @@ def diff(
     threads: flags.Threads = None,
     workload: flags.Workloads = None,
     data: Annotated[
-        Path | None, typer.Option(help="Labelled test rows (.jsonl or .csv) that both answer.")
+        Path | None,
+        typer.Option(
+            help="Labelled test rows that both answer: .jsonl, .csv, or a folder of images or recordings "
+            "with a folder for each class."
+        ),
     ] = None,
     columns: flags.Columns = "",
     labels: flags.Labels = "",

@@ -13,6 +13,7 @@ from edgekit.exporting.options import (
     DEFAULT_OPSET,
     DEFAULT_TOLERANCE,
     ExportOptions,
+    parse_axes,
     parse_tolerance,
 )
 
@@ -36,6 +37,18 @@ def export(
     max_length: Annotated[
         int | None,
         typer.Option(min=2, help="Longest input in tokens; default: what model and tokenizer allow."),
+    ] = None,
+    static: Annotated[
+        bool,
+        typer.Option(
+            "--static", help="Fix every axis: one row, of --max-length tokens; for models that take no other."
+        ),
+    ] = False,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LOW:HIGH", help="How far an axis of an .onnx file may go; may be repeated."
+        ),
     ] = None,
     allow_pickle: Annotated[
         bool,
@@ -76,6 +89,8 @@ def export(
         opset=opset,
         tolerance=parse_tolerance(tolerance),
         max_length=max_length,
+        static=static,
+        axis_ranges=parse_axes(axis or ()),
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
         seed=seed,
@@ -93,6 +108,8 @@ def export(
         note(f"{result.path}: up to date", quiet=quiet)
     elif model is not None:
         worst = max((check.max_abs_error for check in model.checks), default=0.0)
+        if "shape" in model.source:
+            note(f"the model takes one shape only, {model.source['shape']}", quiet=quiet)
         note(
             f"{len(model.checks)} checks against the original passed, largest error {worst:.1e}", quiet=quiet
         )

@@ -35,7 +35,8 @@ Workloads = Annotated[
 Metric = Annotated[
     str,
     typer.Option(
-        "--metric", help="What accuracy_drop is about: a metric's name, or your own FILE.py:FUNCTION."
+        "--metric",
+        help="What accuracy_drop is about, instead of the task's own: a metric's name, or FILE.py:FUNCTION.",
     ),
 ]
 IncludeRows = Annotated[
@@ -46,7 +47,10 @@ Columns = Annotated[
     typer.Option("--columns", help="How the file names the columns, for example text=review,label=stars."),
 ]
 Labels = Annotated[
-    str, typer.Option("--labels", help="How the file names the labels, for example 0=negative,1=positive.")
+    str,
+    typer.Option(
+        "--labels", help="How the file names the model's labels, tags or classes: 0=negative,1=positive."
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Compute threads; default: the target's.")

@@ -8,12 +8,20 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import flags
-from edgekit.cli.console import configure_logging, note, print_json, table
+from edgekit.cli.console import configure_logging, note, print_json
 
 
 def run(
     package: Annotated[Path, typer.Argument(help="An .edgekit file.")],
-    text: Annotated[list[str], typer.Argument(help="One or more texts to classify.")],
+    row: Annotated[list[str], typer.Argument(help="Texts, or paths of images or recordings.")],
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Take the rows two by two: question and context, or two to compare."),
+    ] = False,
+    candidates: Annotated[
+        str | None,
+        typer.Option("--candidates", help="Labels that a zero-shot model chooses from, as a,b,c."),
+    ] = None,
     json: flags.Json = False,
     quiet: flags.Quiet = False,
     verbose: flags.Verbose = 0,
@@ -23,21 +31,17 @@ def run(
     Example: edgekit run my-model.edgekit "a film to remember"
     """
     configure_logging(verbose)
+    from edgekit_runtime.asking import answers_json, ask, line
     from edgekit_runtime.package_info import doubts
     from edgekit_runtime.reader import open_package
 
     with open_package(package) as opened:
         info = opened.info
-        predictions = opened.predict(text)
+        found = ask(opened, row, pairs=pairs, candidates=candidates)
     if json:
-        rows = [
-            {"text": row, "prediction": prediction} for row, prediction in zip(text, predictions, strict=True)
-        ]
-        print_json({"package": str(package), "predictions": rows, "unproven": info.table.unproven})
+        print_json(answers_json(info, found))
         return
-    for line in doubts(info):
-        note(line, quiet=quiet)
-    shown = [
-        (answer.label, f"{answer.score:.3f}", row) for row, answer in zip(text, predictions, strict=True)
-    ]
-    print(table(shown, ("LABEL", "SCORE", "TEXT")))
+    for doubt in doubts(info):
+        note(doubt, quiet=quiet)
+    for item in found:
+        print(line(info, item))

@@ -15,7 +15,11 @@ from edgekit.cli.console import configure_logging, note, print_json, progress
 def validate(
     artifact: Annotated[Path, typer.Argument(help="An artifact directory written by `edgekit compile`.")],
     data: Annotated[
-        Path | None, typer.Option(help="Labelled test rows (.jsonl or .csv) that judge accuracy.")
+        Path | None,
+        typer.Option(
+            help="Labelled test rows that judge accuracy: .jsonl, .csv, or a folder of images or recordings "
+            "with a folder for each class."
+        ),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="The exported model; default: where the artifact's manifest says.")

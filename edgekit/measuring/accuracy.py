@@ -22,7 +22,6 @@ from edgekit.errors import DataError
 from edgekit.measuring.bootstrap import LEAST_ROWS, bootstrap_drop
 from edgekit.measuring.metrics.base import Metric
 from edgekit.measuring.paired_score import drop_upper, p_value
-from edgekit.tasks.base import Row
 from edgekit.values import AccuracyRecord, ChangedRow, Check, Interval, Outcome
 
 SCORE, BOOTSTRAP = "paired-score", "paired-bootstrap"
@@ -47,23 +46,13 @@ _MOST_DISCORDANT = 200_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRow:
     """A row as the judge sees it. number: position in the data file, from 1; truth: the right answer, in
-    the form that the metric takes; text: what a report may show of the row, "" for nothing."""
+    the form that the metric takes; text: what a report may show of the row, "" for nothing; hidden: truth and
+    answers tell what the row holds, so that a report may not show them."""
 
     number: int
     truth: Any
     text: str = ""
-
-
-def judged_rows(rows: Sequence[Row], include_rows: bool = False) -> tuple[JudgedRow, ...]:
-    """Labelled rows of a data file. include_rows: their input columns may appear in the report."""
-    return tuple(
-        JudgedRow(number=row.number, truth=row.label, text=_joined(row) if include_rows else "")
-        for row in rows
-    )
-
-
-def _joined(row: Row) -> str:
-    return " | ".join(str(value) for value in row.values.values())
+    hidden: bool = False
 
 
 def paired_record(
@@ -115,6 +104,8 @@ def paired_record(
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return bool(np.array_equal(one, other))
     return bool(one == other)
@@ -127,18 +118,45 @@ def _changed(
     return tuple(
         ChangedRow(
             number=rows[place].number,
-            label=_shown(rows[place].truth),
-            model=_shown(model[place]),
-            artifact=_shown(artifact[place]),
+            label=_shown(rows[place].truth, rows[place].hidden),
+            model=_shown(model[place], rows[place].hidden),
+            artifact=_shown(artifact[place], rows[place].hidden),
             text=rows[place].text,
         )
         for place in places
     )
 
 
-def _shown(answer: Any) -> str:
-    text = str(answer)
+def _shown(answer: Any, hidden: bool = False) -> str:
+    """An answer or truth in a few words; of arrays what they are, of hidden texts how long they are."""
+    if hidden:
+        first = answer[0] if isinstance(answer, list | tuple) and answer else answer
+        return f"{len(str(first).split())} words, not shown"
+    text = _told(answer)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+
+
+def _told(answer: Any) -> str:
+    if isinstance(answer, np.ndarray):
+        kind = "classes" if answer.dtype.kind in "iu" and answer.ndim == 2 else "numbers"
+        return f"{' x '.join(map(str, answer.shape))} {kind}"
+    if isinstance(answer, float):
+        return f"{answer:.6g}"
+    if isinstance(answer, Mapping):
+        return (
+            _told_box(answer)
+            if "box" in answer
+            else ", ".join(f"{key}: {_told(answer[key])}" for key in answer)
+        )
+    if isinstance(answer, list | tuple):
+        return ", ".join(map(_told, answer)) or "none"
+    return str(answer)
+
+
+def _told_box(box: Mapping[str, Any]) -> str:
+    place = ", ".join(f"{side:.4g}" for side in box["box"])
+    score = f" {box['score']:.2f}" if "score" in box else ""
+    return f"{box['label']}{score} at ({place})"
 
 
 def logit_distance(model: Mapping[str, NDArray[Any]], artifact: Mapping[str, NDArray[Any]]) -> float:
@@ -205,6 +223,11 @@ def judge_accuracy(record: AccuracyRecord, limit: float, confidence: float, over
         reason = (
             f"{overlap} of {record.rows} rows also calibrated or chose the recipe; "
             f"judge with rows that did not ({seen})"
+        )
+    elif passed and record.higher_is_better and record.model == 0.0:
+        outcome = Outcome.INCONCLUSIVE
+        reason = (
+            f"the exported model answers no row right, so that none can be lost: are these its rows? {seen}"
         )
     elif passed:
         outcome, reason = Outcome.PASS, seen

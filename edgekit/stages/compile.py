@@ -22,7 +22,6 @@ from edgekit.stages.common import (
     OnProgress,
     StageResult,
     announce,
-    path_input,
     quiet,
     relative_path,
     up_to_date,
@@ -30,9 +29,9 @@ from edgekit.stages.common import (
 )
 from edgekit.stages.earning import Findings, check_artifact
 from edgekit.stages.options import backend_options
-from edgekit.stages.rows import CalibrationRows, Draw, read_calibration
+from edgekit.stages.rows import CalibrationRows, Draw, data_input, read_calibration
 from edgekit.targets import load_target, match_machine, runs_on
-from edgekit.tasks import Mapped
+from edgekit.tasks import Mapped, load_task
 from edgekit.values import (
     ArtifactTable,
     BackendSpec,
@@ -238,7 +237,7 @@ def _inputs(plan: _Plan) -> tuple[InputEntry, ...]:
     model = InputEntry(
         role="model", digest=plan.model_manifest.digest, path=relative_path(plan.model, plan.output)
     )
-    rows = [path_input("calibration", plan.calibration)] if plan.calibration else []
+    rows = [_calibration_input(plan, plan.calibration)] if plan.calibration else []
     return (model, *rows, value_input("settings", settings))
 
 
@@ -255,6 +254,11 @@ def _request(plan: _Plan, work: Path, rows: CalibrationRows) -> CompileRequest:
         seed=plan.recipe.seed,
         threads=plan.run.threads,
     )
+
+
+def _calibration_input(plan: _Plan, path: Path) -> InputEntry:
+    task, mapped = load_task(plan.table.task), _draw(plan.options).mapped
+    return data_input("calibration", path, task, mapped, need_label=False)
 
 
 def _draw(options: CompileOptions) -> Draw:

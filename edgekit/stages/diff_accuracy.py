@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgekit.discovery import load_backend
 from edgekit.errors import UsageError
 from edgekit.host.sessions import RemoteSession
-from edgekit.measuring.accuracy import (
-    drop_bounds,
-    judged_rows,
-    logit_distance,
-    overlapping,
-    paired_record,
-)
-from edgekit.measuring.metrics import load_metric
+from edgekit.measuring.accuracy import drop_bounds, overlapping
+from edgekit.stages.asking import Answerer, Asker
 from edgekit.stages.common import OnProgress
 from edgekit.stages.diff_scene import Scene
 from edgekit.stages.diff_sides import Runnable, Side, StoredReport
+from edgekit.stages.judging import JudgingOptions, paired_answers, read_judging_rows
 from edgekit.tasks import Mapped, Row, load_task
-from edgekit.tasks.data import read_rows
 from edgekit.values import AccuracyRecord, Change, DiffFigure, DiffMethod, Interval
-from edgekit_runtime.processors import load_processor
 from edgekit_runtime.session import Array
 from edgekit_runtime.values import Placement
 
 ACCURACY, POINTS = "accuracy", "points"
-_CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +44,17 @@ class Seen:
     overlap: int = 0
 
 
-def read_judging_rows(old: Runnable, judging: Judging) -> tuple[Row, ...]:
-    """The labelled rows, checked against the task; () without a file. Raises DataError."""
+def _judging_rows(old: Runnable, judging: Judging) -> tuple[Row, ...]:
+    """The labelled rows, checked against the task and the metric; () without a file."""
     if judging.data is None:
         return ()
     mapped = Mapped(columns=judging.columns, labels=judging.labels)
-    return read_rows(judging.data, task=load_task(old.task), labels=old.labels, mapped=mapped)
+    return read_judging_rows(judging.data, load_task(old.task), old.labels, mapped, judging.metric)
 
 
 def look(old: Runnable, new: Runnable, scene: Scene, judging: Judging, on_progress: OnProgress) -> Seen:
     """Open both, read where their nodes run at the workload's shape, and let both answer the rows."""
-    rows = read_judging_rows(old, judging)
+    rows = _judging_rows(old, judging)
     on_progress(0, 0, "opening both")
     with (
         scene.worker() as first,
@@ -97,26 +87,16 @@ def _answer(
 ) -> AccuracyRecord:
     """Each row alone, unpadded, through each side's own processor, as a device would be asked."""
     task = load_task(both[0][0].task)
-    processors = [load_processor(side.processor) for side, _ in both]
-    answers: tuple[list[Any], list[Any]] = ([], [])
-    distance = 0.0
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        outputs = []
-        for (side, session), processor, found in zip(both, processors, answers, strict=True):
-            outputs.append(session.run_many([task.feeds(processor, [row]) for row in chunk]))
-            found.extend(task.predictions(one, side.labels)[0] for one in outputs[-1])
-        distance = max(distance, *(logit_distance(*pair) for pair in zip(*outputs, strict=True)))
-        on_progress(start + len(chunk), len(rows), "both answer the rows")
-    record = paired_record(
-        answers[0],
-        answers[1],
-        judged_rows(rows),
-        load_metric(judging.metric or task.metric),
-        judging.confidence,
-        judging.seed,
+    old, new = (
+        Answerer(
+            asker=Asker(task, side.labels, side.processor, side.table.signature),
+            session=session,
+            signature=side.table.signature,
+        )
+        for side, session in both
     )
-    return dataclasses.replace(record, max_logit_distance=distance)
+    how = JudgingOptions(metric=judging.metric, confidence=judging.confidence, seed=judging.seed)
+    return paired_answers((old, new), rows, how, on_progress, "both answer the rows")
 
 
 def paired_figure(record: AccuracyRecord, overlap: int, confidence: float) -> DiffFigure:
@@ -237,5 +217,5 @@ def check_judging(judging: Judging) -> None:
             "--columns, --labels and --metric say how rows are judged, but no rows are given",
             hint="give them with --data",
         )
-    if judging.data is not None and not judging.data.is_file():
-        raise UsageError(f"{judging.data}: no such file", hint="check the path after --data")
+    if judging.data is not None and not judging.data.exists():
+        raise UsageError(f"{judging.data}: no such file or folder", hint="check the path after --data")

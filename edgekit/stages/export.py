@@ -6,7 +6,7 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from edgekit.exporting.imported import OnnxSource
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.origin import Origin, TorchOrigin, inspect_source
 from edgekit.exporting.reproduce import Recipe, write_script
+from edgekit.exporting.subject import shape_of
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import write_manifest
 from edgekit.stages.common import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from edgekit.exporting.checks import Expected, Outputs
     from edgekit.exporting.onnx import Traced
-    from edgekit.exporting.subject import Facts
+    from edgekit.exporting.subject import Facts, Range
     from edgekit_runtime.values import Signature
 
 __all__ = ["ExportOptions", "ExportedModel", "export"]
@@ -63,11 +64,13 @@ def export(
     """Export a model to the directory `output`.
 
     source: a folder (transformers, sentence-transformers, PEFT adapter), a hub id, an .onnx or .pt2
-    file, a torch module with example inputs, or a torch.export program.
+    file, a torch module with example inputs or with a task and its processor, or a torch.export program.
 
         edgekit.export("./my-model", "build/model")
         edgekit.export(module.eval(), "build/model", options=ExportOptions(
             example_inputs={"x": torch.randn(2, 16)}, dynamic_axes={"x": {0: "batch"}}))
+        edgekit.export(network.eval(), "build/model", options=ExportOptions(
+            task="image-classification", processor=ImageSettings(...), labels=["cat", "dog"]))
 
     The graph is compared with the original at shapes that were not traced; a difference beyond the
     tolerance raises ExportWrong and leaves nothing at `output`. A source on disk that was exported there
@@ -142,6 +145,7 @@ class _Written:
     signature: Signature
     facts: Facts
     expected: Sequence[Expected]
+    ranges: Mapping[str, Range]
     opset: int
 
 
@@ -193,7 +197,18 @@ def _export_into(
         checks=passed,
         labels=made.facts.labels,
         tool_versions=onnx.tool_versions(),
+        axes=_axes(made),
     )
+
+
+def _axes(made: _Written) -> dict[str, tuple[int, int | None]]:
+    """Of each axis that varies, its ends: as the source knows them, else the lowest that was checked."""
+    shapes = [shape_of(item.case.feeds, made.facts.axes) for item in made.expected]
+    found = {}
+    for name in dict.fromkeys(name for shape in shapes for name in shape):
+        low, high = made.ranges.get(name, (None, None))
+        found[name] = (low or min(shape[name] for shape in shapes), high)
+    return found
 
 
 def _with_evidence(
@@ -201,10 +216,11 @@ def _with_evidence(
 ) -> ExportWrong:
     """The error, after its evidence was written beside the output."""
     from edgekit.exporting import evidence, onnx
+    from edgekit.exporting.static import load_subject
 
     def retrace(torch_origin: TorchOrigin) -> Traced:
         with tempfile.TemporaryDirectory(prefix="edgekit-retrace-") as name:
-            subject = torch_origin.load(making.recipe.options, Path(name) / "processor")
+            subject = load_subject(torch_origin, making.recipe.options, Path(name) / "processor")
             return onnx.traced(subject, making.recipe.options.opset)
 
     failure = evidence.Failure(
@@ -225,11 +241,12 @@ def _with_evidence(
 def _trace(work: Path, origin: Origin, options: ExportOptions, steps: _Steps) -> _Written:
     """Load the source with torch, trace it, and run it on every case."""
     from edgekit.exporting import checks, onnx
+    from edgekit.exporting.static import load_subject
 
     if not isinstance(origin, TorchOrigin):
         raise UsageError(f"{origin.label}: is no source that torch loads", hint="please report this")
     with steps.step("loading"):
-        subject = origin.load(options, work / "processor")
+        subject = load_subject(origin, options, work / "processor")
     with steps.step("exporting"):
         graph = onnx.trace(subject, options.opset)
         model = onnx.save(graph, work, onnx.model_notes(subject.facts))
@@ -237,10 +254,17 @@ def _trace(work: Path, origin: Origin, options: ExportOptions, steps: _Steps) ->
         del graph
     with steps.step("running the original"):
         expected = checks.original_outputs(subject, [spec.name for spec in signature.outputs])
-        facts = subject.facts
+        facts, ranges = subject.facts, subject.ranges
         del subject
         gc.collect()  # the worker that checks the graph needs the original's memory
-    return _Written(model=model, signature=signature, facts=facts, expected=expected, opset=options.opset)
+    return _Written(
+        model=model,
+        signature=signature,
+        facts=facts,
+        expected=expected,
+        ranges=ranges,
+        opset=options.opset,
+    )
 
 
 def _import(work: Path, origin: OnnxSource, options: ExportOptions, steps: _Steps) -> _Written:
@@ -254,5 +278,11 @@ def _import(work: Path, origin: OnnxSource, options: ExportOptions, steps: _Step
         signature = onnx.signature(imported.graph)
     with steps.step("running the original"):
         expected = importing.original_answers(origin, imported, signature, options)
-    opset = max(origin.opset, options.opset)
-    return _Written(model=model, signature=signature, facts=imported.facts, expected=expected, opset=opset)
+    return _Written(
+        model=model,
+        signature=signature,
+        facts=imported.facts,
+        expected=expected,
+        ranges=options.axis_ranges,
+        opset=max(origin.opset, options.opset),
+    )

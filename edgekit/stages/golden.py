@@ -12,13 +12,13 @@ from edgekit_runtime.goldens import read_goldens
 
 
 def check_goldens(session: RemoteSession, model: Path, table: ModelTable, precision: str) -> GoldenRecord:
-    """Run every golden of `model` through an opened artifact and judge it by the task."""
+    """Run every golden of `model` through an opened artifact and judge it by what the task answers."""
     goldens = read_goldens(model / "golden")
     outputs = session.run_many([golden.feeds for golden in goldens])
     judged = judge_goldens(
         goldens,
         outputs,
-        kind=load_task(table.task).agreement,
+        kind=load_task(table.task).answers,
         precision=precision,
         tolerance=table.tolerance,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.errors import UsageError
@@ -12,6 +13,8 @@ from edgekit_runtime.reader import read_info
 from edgekit_runtime.values import Placement, Signature
 
 MIB = 1024 * 1024
+#: Labels shown; a model of images has a thousand.
+MOST_LABELS = 12
 
 
 def inspect_path(path: Path) -> Manifest | PackageInfo:
@@ -82,14 +85,29 @@ def _model_lines(table: ModelTable) -> list[str]:
     worst = max((check.max_abs_error for check in table.checks), default=0.0)
     source = ", ".join(f"{key} {value}" for key, value in table.source.items())
     return [
-        f"  task        {table.task}" + (f" ({', '.join(table.labels)})" if table.labels else ""),
+        f"  task        {table.task}{_labels(table.labels)}",
         f"  source      {source}",
         f"  opset       {table.opset}",
         *_signature_lines(table.signature),
+        *_axis_lines(table),
         f"  checks      {passed} of {len(table.checks)} passed, largest error {worst:.1e} "
         f"(tolerance {table.tolerance.atol:g} + {table.tolerance.rtol:g}·|x|)",
         f"  tools       {', '.join(f'{name} {version}' for name, version in table.tool_versions.items())}",
     ]
+
+
+def _labels(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:MOST_LABELS])
+    more = len(labels) - MOST_LABELS
+    return f" ({shown}{f' and {more} more' if more > 0 else ''})" if shown else ""
+
+
+def _axis_lines(table: ModelTable) -> list[str]:
+    ends = [
+        f"{name} {low} to {high}" if high is not None else f"{name} {low} and more"
+        for name, (low, high) in table.axes.items()
+    ]
+    return [f"  axes        {', '.join(ends)}"] if ends else []
 
 
 def _artifact_lines(table: ArtifactTable) -> list[str]:
@@ -126,7 +144,7 @@ def _package_lines(path: Path, info: PackageInfo) -> list[str]:
         f"{path}: edgekit package {info.name!r}, made {info.created} by edgekit {info.edgekit}",
         f"  digest      {info.digest} (verified)",
         *(f"  made from   {entry.role}: {entry.digest[:19]}…" for entry in info.inputs),
-        f"  task        {table.task}" + (f" ({', '.join(table.labels)})" if table.labels else ""),
+        f"  task        {table.task}{_labels(table.labels)}",
         f"  backend     {table.backend} {table.backend_version}, {table.precision} ({engines})",
         f"  target      {table.target}, {table.threads} thread(s) on {table.device}",
         f"  tolerance   {table.tolerance.atol:g} + {table.tolerance.rtol:g}·|x| against the original in fp32",

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError
 from edgekit.host.reference import open_reference
 from edgekit.host.sessions import RemoteSession
-from edgekit.measuring.accuracy import judged_rows, logit_distance, paired_record
-from edgekit.measuring.metrics import Metric, load_metric, metrics_for
-from edgekit.measuring.metrics.base import ANY, LABEL, RANKING, ShareRight
+from edgekit.measuring.accuracy import JudgedRow, paired_record
+from edgekit.measuring.metrics import Metric, check_library, load_metric, metrics_for
+from edgekit.measuring.metrics.base import ANY, LABEL, RANKING, VECTOR
+from edgekit.stages.asking import Answerer, Asker, answer_kind, both_answer
 from edgekit.stages.common import OnProgress
-from edgekit.tasks import Row, Task, load_task
+from edgekit.tasks import Column, Mapped, Row, Task, load_task
+from edgekit.tasks.base import ANSWER, ANSWERS
+from edgekit.tasks.data import read_rows
 from edgekit.values import AccuracyRecord
-from edgekit_runtime.processors import load_processor
-from edgekit_runtime.session import Array
+from edgekit_runtime.answers import AnswerKind
 
 if TYPE_CHECKING:
     from edgekit.stages.observing import Subject
-
-_CHUNK = 64
-#: What the outputs of a task are turned into for a metric, by the task's way of comparing outputs.
-_KINDS: Mapping[str, tuple[str, ...]] = {"classification": (LABEL, RANKING)}
-Answer = Callable[[Mapping[str, Array], Sequence[str]], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,35 +37,58 @@ class JudgingOptions:
     seed: int = 0
 
 
-class _TasksOwn(ShareRight):
-    """The metric that the task brings: its own judgement of each row."""
-
-    takes = ANY
-
-    def __init__(self, task: Task, rows: Sequence[Row]) -> None:
-        self.task, self.rows = task, rows
-        self.name = task.metric
-
-    def right(self, answers: Sequence[Any], truths: Sequence[Any]) -> tuple[bool, ...]:
-        return self.task.correct(answers, self.rows)
+# --- the metric -----------------------------------------------------------------------------------------
 
 
-def fitting_metric(name: str, task: Task, rows: Sequence[Row]) -> Metric:
+def fitting_metric(name: str, task: Task) -> Metric:
     """The metric called `name`, "" for the task's own.
 
-    Raises UnknownName, or UsageError naming those that fit when it does not judge what the task answers.
+    Raises UnknownName, UsageError when the task has none of its own, or naming those that fit when it does
+    not judge what the task answers, MissingDependency when its library is not installed.
     """
-    if name in ("", task.metric):
-        return _TasksOwn(task, rows)
-    metric = load_metric(name)
-    kinds = _KINDS.get(task.agreement, ())
-    if metric.takes != ANY and metric.takes not in kinds:
-        fitting = dict.fromkeys(word for word in (task.metric, *metrics_for(kinds)) if word)
+    forms = tuple(answer_kind(task).forms)
+    fitting = [word for word in dict.fromkeys((task.metric, *metrics_for(forms))) if word]
+    hint = f"these fit: {', '.join([*fitting, 'your own: --metric path/file.py:function'])}"
+    if not (name or task.metric):
+        raise UsageError(
+            f"task {task.name!r} has no metric of its own, so that no row can be judged", hint=hint
+        )
+    metric = load_metric(name or task.metric)
+    if metric.takes not in (*forms, ANY):
         raise UsageError(
             f"metric {name!r} judges answers of kind {metric.takes!r}, which task {task.name!r} has not",
-            hint=f"these fit: {', '.join(fitting)}, or your own: path/file.py:function",
+            hint=hint,
         )
+    check_library(metric)
     return metric
+
+
+def needs_truth(task: Task, metric: Metric) -> bool:
+    """Whether rows are judged by a right answer in the data.
+
+    Where a task has no label column, and for embeddings, of which no data file tells the right one, the
+    exported model's answers are taken as right.
+    """
+    return metric.takes != VECTOR and _label_column(task) is not None
+
+
+def read_judging_rows(
+    path: Path, task: Task, labels: Sequence[str], mapped: Mapped, metric: str
+) -> tuple[Row, ...]:
+    """The rows of a data file, with the right answers where the metric needs them.
+
+    Raises DataError, or UsageError for a metric that does not fit.
+    """
+    # read_rows itself says why a task without columns is not judged on rows
+    need = not task.columns or needs_truth(task, fitting_metric(metric, task))
+    return read_rows(path, task=task, labels=labels, mapped=mapped, need_label=need)
+
+
+def _label_column(task: Task) -> Column | None:
+    return next((column for column in task.columns if column.label), None)
+
+
+# --- answers --------------------------------------------------------------------------------------------
 
 
 def judge_rows(
@@ -81,41 +102,70 @@ def judge_rows(
 
     Raises UsageError for a metric that does not fit, DataError for rows that it cannot judge.
     """
-    task = load_task(subject.model_table.task)
-    metric = fitting_metric(how.metric, task, rows)
-    answer = answer_form(task, metric)
-    processor = load_processor(subject.model / "processor")
-    labels = subject.model_table.labels
-    answers: tuple[list[Any], list[Any]] = ([], [])
-    distance = 0.0
-    with open_reference(subject.model / "model.onnx", subject.model_table.signature) as reference:
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            feeds = [task.feeds(processor, [row]) for row in chunk]
-            outputs = (reference.run_many(feeds), session.run_many(feeds))
-            for side, found in zip(answers, outputs, strict=True):
-                side.extend(answer(one, labels) for one in found)
-            distance = max(distance, _farthest(*outputs))
-            on_progress(start + len(chunk), len(rows), "judging the test rows")
-    judged = judged_rows(rows, how.include_rows)
-    record = paired_record(*answers, judged, metric, how.confidence, how.seed)
-    return dataclasses.replace(record, max_logit_distance=distance)
+    table = subject.model_table
+    asker = Asker(load_task(table.task), table.labels, subject.model / "processor", table.signature)
+    with open_reference(subject.model / "model.onnx", table.signature) as reference:
+        sides = [
+            Answerer(asker=asker, session=opened, signature=table.signature)
+            for opened in (reference, session)
+        ]
+        return paired_answers((sides[0], sides[1]), rows, how, on_progress, "judging the test rows")
 
 
-def answer_form(task: Task, metric: Metric) -> Answer:
-    """What turns the outputs of one row into an answer, in the form that the metric takes."""
-    if metric.takes == RANKING:
-        return _ranking
-    return lambda outputs, labels: task.predictions(outputs, labels)[0]
+def paired_answers(
+    sides: tuple[Answerer, Answerer],
+    rows: Sequence[Row],
+    how: JudgingOptions,
+    on_progress: OnProgress,
+    what: str,
+) -> AccuracyRecord:
+    """Both sides answer the rows and are compared; the drop is counted from the first."""
+    task = sides[0].asker.task
+    metric = fitting_metric(how.metric, task)
+    form = _Form(answer_kind(task), metric, task)
+    found = both_answer(sides, rows, form.of_answer, on_progress, what)
+    first, second = found.first, found.second
+    truths = [form.cased(row.truth) for row in rows] if needs_truth(task, metric) else first
+    judged = [
+        JudgedRow(
+            number=row.number,
+            truth=truth,
+            text=_row_text(row) if how.include_rows else "",
+            hidden=form.tells_rows and not how.include_rows,
+        )
+        for row, truth in zip(rows, truths, strict=True)
+    ]
+    record = paired_record(first, second, judged, metric, how.confidence, how.seed)
+    return dataclasses.replace(record, max_logit_distance=found.distance)
 
 
-def _ranking(outputs: Mapping[str, Array], labels: Sequence[str]) -> tuple[str, ...]:
-    """All labels, the likeliest first."""
-    from edgekit_runtime.processors.classification import classify
+class _Form:
+    """Answers and truths as the metric takes them. tells_rows: they are texts of the user's own."""
 
-    scores = classify(outputs, labels)[0].scores
-    return tuple(sorted(scores, key=lambda label: -scores[label]))
+    def __init__(self, kind: AnswerKind, metric: Metric, task: Task) -> None:
+        forms = kind.forms
+        usual = next(iter(forms), None)
+        word = usual if metric.takes == ANY else metric.takes
+        self._read = None if word is None else forms[word]
+        label = _label_column(task)
+        free = label is not None and label.holds in (ANSWER, ANSWERS) and not label.of
+        self.tells_rows = free
+        self._one_case = free and word in (LABEL, RANKING)
+
+    def of_answer(self, answer: Any) -> Any:
+        """An answer of the kind's `read` in the metric's form; as it is where the kind has no form."""
+        return self.cased(answer if self._read is None else self._read(answer))
+
+    def cased(self, value: Any) -> Any:
+        """A truth, or an answer in its form. A model that knows lower case only cannot answer "Paris":
+        words that are typed freely are compared without regard to case, as SQuAD compares texts."""
+        if not self._one_case:
+            return value
+        return value.casefold() if isinstance(value, str) else tuple(word.casefold() for word in value)
 
 
-def _farthest(model: list[dict[str, Array]], artifact: list[dict[str, Array]]) -> float:
-    return max(logit_distance(one, other) for one, other in zip(model, artifact, strict=True))
+def _row_text(row: Row) -> str:
+    return " | ".join(
+        " ".join(value) if isinstance(value, tuple) else value if isinstance(value, str) else value.name
+        for value in row.values.values()
+    )

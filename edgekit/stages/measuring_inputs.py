@@ -9,12 +9,12 @@ from pathlib import Path
 
 from edgekit.errors import UsageError
 from edgekit.measuring.inputs import feeds_count, lengths_note, median_sizes, mixed_feeds, sizes_of
+from edgekit.stages.asking import Asker
 from edgekit.targets import WorkloadShapes
 from edgekit.targets.workloads import DATA
 from edgekit.tasks import Row, load_task
 from edgekit.values import ModelTable
 from edgekit_runtime.goldens import read_goldens
-from edgekit_runtime.processors import load_processor
 from edgekit_runtime.session import Feeds
 from edgekit_runtime.values import Signature
 
@@ -80,7 +80,8 @@ def shaped_inputs(model: Model, found: WorkloadShapes, seed: int) -> MeasuringIn
 
 
 def row_inputs(model: Model, rows: Sequence[Row], seed: int, count: int) -> MeasuringInputs:
-    """Real rows, `count` for each launch, drawn with replacement, one a run and unpadded.
+    """Real rows, `count` runs for each launch, drawn with replacement, unpadded. A row that the task puts
+    to the model by several runs counts as several.
 
     Raises UsageError for fewer than two different rows, DataError for one that is no input.
     """
@@ -89,23 +90,21 @@ def row_inputs(model: Model, rows: Sequence[Row], seed: int, count: int) -> Meas
             f"a workload as in data needs at least {_LEAST_ROWS} different rows, so that runs do not repeat",
             hint="give more rows by --data, or a shape such as --workload sequence=128",
         )
-    task = load_task(model.table.task)
-    processor = load_processor(model.path / "processor")
-
-    def feeds(row: Row) -> Feeds:
-        return task.feeds(processor, [row])
+    asker = Asker(load_task(model.table.task), model.table.labels, model.path / "processor", model.signature)
+    entries = [(row, entry) for row in rows for entry in asker.entries(row)]
 
     def launch(number: int) -> Sequence[Feeds]:
-        return [feeds(row) for row in random.Random(launch_seed(seed, number)).choices(rows, k=count)]
+        drawn = random.Random(launch_seed(seed, number)).choices(entries, k=count)
+        return [asker.prepared(row, entry).feeds for row, entry in drawn]
 
-    sizes = [sizes_of(model.signature, feeds(row)) for row in rows]
-    middle = sorted(range(len(rows)), key=lambda index: tuple(sizes[index].values()))[len(rows) // 2]
+    sizes = [sizes_of(model.signature, asker.prepared(row, entry).feeds) for row, entry in entries]
+    middle = sorted(range(len(entries)), key=lambda index: tuple(sizes[index].values()))[len(entries) // 2]
     return MeasuringInputs(
         launch=launch,
-        typical=feeds(rows[middle]),
+        typical=asker.prepared(*entries[middle]).feeds,
         workload=median_sizes(sizes),
         source=DATA,
-        notes=(lengths_note(sizes),),
+        notes=(lengths_note(sizes),) if any(sizes) else (),
     )
 
 

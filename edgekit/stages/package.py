@@ -135,7 +135,7 @@ def _package_table(
         backend_version=artifact.backend_version,
         precision=artifact.precision,
         task=model.task,
-        agreement=load_task(model.task).agreement,
+        answers=load_task(model.task).answers,
         signature=artifact.signature,
         tolerance=model.tolerance,
         verdict=verdict,

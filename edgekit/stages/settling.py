@@ -17,9 +17,10 @@ from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import remote_machine
 from edgekit.measuring.plan import check_confidence
 from edgekit.stages.common import path_input, relative_path, value_input
-from edgekit.stages.judging import fitting_metric
+from edgekit.stages.judging import read_judging_rows
 from edgekit.stages.observing import Subject
 from edgekit.stages.parents import Parent, find_parent, table_of
+from edgekit.stages.rows import data_input
 from edgekit.targets import (
     WorkloadShapes,
     apply_budget,
@@ -28,6 +29,7 @@ from edgekit.targets import (
     has_budget,
     load_target,
     match_machine,
+    refuse_beyond,
     usable_threads,
     workload_shapes,
 )
@@ -106,6 +108,8 @@ def settle(artifact: Path, output: Path | None, options: ValidateOptions) -> Pla
     shapes = workload_shapes(target.workload, table.signature)
     _check_data(shapes, options)
     model = find_parent(artifact, manifest, "model", options.model)
+    model_table = table_of(model.manifest.model)
+    refuse_beyond(shapes, model_table.axes)
     run = dataclasses.replace(table.run, threads=options.threads or table.run.threads)
     device = open_device(options.device or target.device.uri)
     with WorkerClient(device) as worker:
@@ -119,7 +123,7 @@ def settle(artifact: Path, output: Path | None, options: ValidateOptions) -> Pla
         artifact=artifact,
         table=table,
         model=model.path,
-        model_table=table_of(model.manifest.model),
+        model_table=model_table,
         run=run,
         device=device,
     )
@@ -128,7 +132,7 @@ def settle(artifact: Path, output: Path | None, options: ValidateOptions) -> Pla
         manifest=manifest,
         table=table,
         model=model,
-        model_table=subject.model_table,
+        model_table=model_table,
         target=target,
         shapes=shapes,
         subject=subject,
@@ -167,15 +171,27 @@ def _check_data(shapes: WorkloadShapes, options: ValidateOptions) -> None:
         raise UsageError(f"--metric {options.metric} judges rows, and none were given", hint="add --data")
 
 
+def judges_rows(plan: Plan) -> bool:
+    """Whether the rows of --data judge accuracy. Where no metric does, they may still give the workload its
+    lengths."""
+    options = plan.options
+    if options.data is None:
+        return False
+    return plan.shapes.source != DATA or bool(options.metric or load_task(plan.model_table.task).metric)
+
+
 def read_test_rows(plan: Plan) -> tuple[Row, ...]:
     """The rows of --data, once the metric is known to fit; () without. Raises DataError, UsageError."""
     if plan.options.data is None:
         return ()
-    task = load_task(plan.model_table.task)
-    mapped = Mapped(columns=plan.options.columns, labels=plan.options.labels)
-    rows = read_rows(Path(plan.options.data), task=task, labels=plan.model_table.labels, mapped=mapped)
-    fitting_metric(plan.options.metric, task, rows)
-    return rows
+    path, task, labels = Path(plan.options.data), load_task(plan.model_table.task), plan.model_table.labels
+    if judges_rows(plan):
+        return read_judging_rows(path, task, labels, _mapped(plan), plan.options.metric)
+    return read_rows(path, task=task, labels=labels, mapped=_mapped(plan), need_label=False)
+
+
+def _mapped(plan: Plan) -> Mapped:
+    return Mapped(columns=plan.options.columns, labels=plan.options.labels)
 
 
 def report_inputs(plan: Plan) -> tuple[InputEntry, ...]:
@@ -207,8 +223,13 @@ def report_inputs(plan: Plan) -> tuple[InputEntry, ...]:
         digest=file_digest(plan.artifact / MANIFEST_NAME),
         path=relative_path(plan.artifact, plan.output),
     )
-    files = {"data": Path(options.data) if options.data else None, "metric": _metric_file(options.metric)}
-    read = [path_input(role, path) for role, path in files.items() if path is not None]
+    read = []
+    if options.data is not None:
+        task = load_task(plan.model_table.task)
+        read.append(data_input("data", Path(options.data), task, _mapped(plan), need_label=True))
+    metric = _metric_file(options.metric)
+    if metric is not None:
+        read.append(path_input("metric", metric))
     return (artifact, *read, value_input("settings", settings), value_input("machine", plan.machine))
 
 

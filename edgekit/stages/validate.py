@@ -29,7 +29,14 @@ from edgekit.stages.measuring_inputs import MeasuringInputs, Model, row_inputs, 
 from edgekit.stages.observing import Observed, observe
 from edgekit.stages.parents import table_of
 from edgekit.stages.reproducing import validate_command
-from edgekit.stages.settling import Plan, ValidateOptions, read_test_rows, report_inputs, settle
+from edgekit.stages.settling import (
+    Plan,
+    ValidateOptions,
+    judges_rows,
+    read_test_rows,
+    report_inputs,
+    settle,
+)
 from edgekit.targets.workloads import DATA
 from edgekit.tasks import Row
 from edgekit.values import HeatRecord, LaunchRecord, Outcome, ReportTable
@@ -91,7 +98,8 @@ def _measure(plan: Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> _Mea
         confidence=options.confidence,
         seed=options.seed,
     )
-    observed = observe(plan.subject, rows, inputs.typical, how, on_progress)
+    judging = rows if judges_rows(plan) else ()
+    observed = observe(plan.subject, judging, inputs.typical, how, on_progress)
     proof = Proof(
         confidence=options.confidence,
         launch_seconds=expected_seconds(
@@ -100,7 +108,7 @@ def _measure(plan: Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> _Mea
         max_seconds=options.max_seconds,
         assume_nothing=options.assume_nothing,
     )
-    evidence = _evidence(plan, observed, rows, inputs.batch)
+    evidence = _evidence(plan, observed, judging, inputs.batch)
     setup = _launch_setup(plan, inputs)
     heat = None
     if workload.heat_seconds > 0:
@@ -150,7 +158,7 @@ def _launch_setup(plan: Plan, inputs: MeasuringInputs) -> LaunchSetup:
 
 
 def _evidence(plan: Plan, observed: Observed, rows: tuple[Row, ...], batch: int) -> Evidence:
-    gaps = {} if rows else {"accuracy_drop": "no labelled rows were given (--data)"}
+    gaps = {} if rows else {"accuracy_drop": _no_accuracy(plan)}
     return Evidence(
         precision=plan.table.precision,
         device=plan.subject.run.device,
@@ -164,6 +172,12 @@ def _evidence(plan: Plan, observed: Observed, rows: tuple[Row, ...], batch: int)
         mismatches=plan.mismatches,
         gaps=gaps,
     )
+
+
+def _no_accuracy(plan: Plan) -> str:
+    if plan.options.data is None:
+        return "no labelled rows were given (--data)"
+    return f"task {plan.model_table.task!r} has no metric of its own (--metric)"
 
 
 def _report(plan: Plan, measured: _Measured) -> ReportTable:

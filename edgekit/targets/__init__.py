@@ -33,8 +33,8 @@ from edgekit.targets.probing import check_threads, probe_target, usable_threads,
 from edgekit.targets.workloads import (
     WorkloadShapes,
     apply_workload,
+    refuse_beyond,
     shape_text,
-    workload_shape,
     workload_shapes,
 )
 
@@ -58,10 +58,10 @@ __all__ = [
     "match_machine",
     "parse_target",
     "probe_target",
+    "refuse_beyond",
     "runs_on",
     "shape_text",
     "usable_threads",
-    "workload_shape",
     "workload_shapes",
     "write_target",
 ]

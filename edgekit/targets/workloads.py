@@ -69,14 +69,22 @@ def workload_shapes(workload: Workload, signature: Signature) -> WorkloadShapes:
     return WorkloadShapes(shapes=tuple(shapes), source=SHAPES if len(shapes) > 1 else SHAPE)
 
 
+def refuse_beyond(found: WorkloadShapes, axes: Mapping[str, tuple[int, int | None]]) -> None:
+    """Raise TargetFileError for a size that the model cannot take. axes: lowest and highest, where known."""
+    for shape in () if found.source == DATA else found.shapes:
+        for axis, size in shape.items():
+            low, high = axes.get(axis, (1, None))
+            if size < low or (high is not None and size > high):
+                nearest_size = low if size < low else high
+                raise TargetFileError(
+                    f"the workload has {axis} {size}, and the model takes {low} to {high or 'any'}",
+                    hint=f"give --workload {axis}={nearest_size}, or the size in [workload] of the target",
+                )
+
+
 def shape_text(shape: Mapping[str, int]) -> str:
     """For people: "batch 1, sequence 16"."""
     return ", ".join(f"{axis} {size}" for axis, size in shape.items())
-
-
-def workload_shape(workload: Workload, signature: Signature) -> Mapping[str, int]:
-    """The workload's shape, or the largest of its mix. Raises TargetFileError."""
-    return workload_shapes(workload, signature).largest
 
 
 def apply_workload(workload: Workload, given: Sequence[str]) -> Workload:

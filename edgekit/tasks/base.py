@@ -1,4 +1,4 @@
-"""What a task is: how rows become feeds, outputs become predictions, and predictions are judged.
+"""What a task is: which columns a row has, what the processor gets of them, and how answers are read.
 
 A new task is one class with these members and one `TaskSpec`, in `edgekit.tasks.BUILT_IN` or in a
 plugin's hook `edgekit_tasks`. Nothing here imports numpy, so that listing tasks stays cheap.
@@ -6,52 +6,93 @@ plugin's hook `edgekit_tasks`. Nothing here imports numpy, so that listing tasks
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from edgekit_runtime.processors.base import Processor
-    from edgekit_runtime.session import Array
+    from edgekit_runtime.processors.base import Row as ModelRow
+
+#: What a cell of an input column is.
+TEXT, WORDS, IMAGE, AUDIO = "text", "words", "image", "audio"
+#: What a cell of a label column is: one of the model's labels, several of them, one for each word,
+#: a number, a text, one text or several that are right, boxes, or the path of a mask.
+LABEL, LABELS, TAGS, NUMBER, ANSWER, ANSWERS, BOXES, MASK = (
+    "label",
+    "labels",
+    "tags",
+    "number",
+    "answer",
+    "answers",
+    "boxes",
+    "mask",
+)
+
+INPUTS = (TEXT, WORDS, IMAGE, AUDIO)
+TRUTHS = (LABEL, LABELS, TAGS, NUMBER, ANSWER, ANSWERS, BOXES, MASK)
+
+#: An input cell as rows keep it: a text, words, or the path of a media file.
+Value = str | tuple[str, ...] | Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column that the task reads from data files. label: it holds the right answer."""
+    """A column that the task reads from data files. holds: a word above; label: the right answer.
+
+    of: the input column that a right answer is about: tags are one for each of its words, an answer is
+    one of its words, a mask is as large as its image. "" leaves that unchecked.
+    """
 
     name: str
     help: str
+    holds: str = TEXT
     required: bool = True
     label: bool = False
+    of: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row of a data file, its columns under the task's names.
 
-    number: position in the file, from 1; label: the right answer in the model's words, None for
-    rows that were read without; digest: over the input columns only, so that a row is recognised
-    again whatever its label or the file's column names.
+    number: position in the file, from 1; truth: the right answer in the form that metrics take it,
+    None for rows that were read without; digest: over the input columns only (of media over the
+    file's content), so that a row is recognised again whatever its label or the file's names.
     """
 
     number: int
-    values: Mapping[str, str]
+    values: Mapping[str, Value]
     digest: str
-    label: str | None = None
+    truth: Any = None
+
+    def text(self, column: str) -> str:
+        """The text in a column that must hold one."""
+        return str(self.values[column])
+
+    def words(self, column: str) -> tuple[str, ...]:
+        """The words in a column that must hold some."""
+        found = self.values[column]
+        return found if isinstance(found, tuple) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRecipe:
     """How a transformers model of this task is loaded and what its graph gives. Words only.
 
-    architectures: endings of the class names in config.json that mean this task; auto_class: the
-    transformers class that loads them; outputs: fields of the model's output, in graph order;
-    processor: kind of the processor that travels with the model.
+    architectures: endings of the class names in config.json that may mean this task; misfit: why a
+    config of these is not of this task, "" when it is; inferred: False when it must be asked for by
+    --task; auto_class: the transformers class that loads them; outputs: names of the graph's outputs,
+    in order; module: "module:function" that makes what is traced of the loaded model, "" for the
+    model itself, whose fields of those names are the outputs; processor: kind of the processor.
     """
 
     architectures: tuple[str, ...]
     auto_class: str
     outputs: tuple[str, ...]
+    misfit: Callable[[Mapping[str, object]], str] = lambda config: ""
+    inferred: bool = True
+    module: str = ""
     processor: str = "text"
 
 
@@ -68,27 +109,19 @@ class Task(Protocol):
         """Columns of a data file; () when the task cannot be judged on files."""
 
     @property
-    def agreement(self) -> str:
-        """How outputs are compared with a reference: "classification" (same top-1) or "tensor"."""
+    def answers(self) -> str:
+        """How outputs are read and compared: a word of `edgekit_runtime.answers.KINDS`."""
 
     @property
     def metric(self) -> str:
-        """Name of the metric, a share in [0, 1]; "" when there is none."""
+        """Name of the metric that judges it, as --metric takes it; "" when there is none."""
 
     @property
     def export(self) -> ExportRecipe | None:
         """How a transformers folder of this task is exported; None when only modules are."""
 
-    def feeds(
-        self, processor: Processor, rows: Sequence[Row], *, pad_to: int | None = None
-    ) -> dict[str, Array]:
-        """One batch of feeds; every row padded to the longest, or to `pad_to`."""
-
-    def predictions(self, outputs: Mapping[str, Array], labels: Sequence[str]) -> tuple[str, ...]:
-        """One answer per row, in the words that `Row.label` uses."""
-
-    def correct(self, predictions: Sequence[str], rows: Sequence[Row]) -> tuple[bool, ...]:
-        """Which predictions are right. The metric is the share of these."""
+    def inputs(self, row: Row) -> tuple[ModelRow, ...]:
+        """What the processor gets: nearly always one row, or several that are run one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,40 +1,29 @@
-"""sentence-embedding: one vector for a text. Vectors are compared as numbers."""
+"""sentence-embedding: one vector for a text; two texts are compared by the cosine of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from edgekit.errors import UsageError
-from edgekit.tasks.base import Column, ExportRecipe, Row
-
-if TYPE_CHECKING:
-    from edgekit_runtime.processors.base import Processor
-    from edgekit_runtime.session import Array
-
-_NO_ANSWERS = "a model of task 'sentence-embedding' gives vectors, not answers that a label could match"
-_HINT = "leave out --data; the goldens still compare the artifact with the original"
+from edgekit.tasks.base import NUMBER, Column, ExportRecipe, Row
 
 
 class SentenceEmbedding:
-    """Texts in, output `sentence_embedding` out. A sentence-transformers folder gives it."""
+    """Texts in, output `sentence_embedding` out. A sentence-transformers folder gives it, and the text
+    tower of a model of images and texts."""
 
     name = "sentence-embedding"
-    columns: tuple[Column, ...] = (Column(name="text", help="the text to embed"),)
-    agreement = "tensor"
-    metric = ""
-    export = ExportRecipe(architectures=(), auto_class="AutoModel", outputs=("sentence_embedding",))
+    columns: tuple[Column, ...] = (
+        Column(name="text", help="the text to embed"),
+        Column(name="text_pair", help="the text to compare it with", required=False),
+        Column(name="score", help="how alike the two are, on any scale", holds=NUMBER, label=True),
+    )
+    answers = "vector"
+    metric = "spearman"
+    export = ExportRecipe(
+        architectures=("CLIPModel", "SiglipModel"),
+        auto_class="AutoModel",
+        outputs=("sentence_embedding",),
+        module="edgekit.exporting.towers:text_tower",
+    )
 
-    def feeds(
-        self, processor: Processor, rows: Sequence[Row], *, pad_to: int | None = None
-    ) -> dict[str, Array]:
-        """Tokenize the rows as one batch."""
-        return processor.feeds([row.values["text"] for row in rows], pad_to=pad_to)
-
-    def predictions(self, outputs: Mapping[str, Array], labels: Sequence[str]) -> tuple[str, ...]:
-        """Raises UsageError."""
-        raise UsageError(_NO_ANSWERS, hint=_HINT)
-
-    def correct(self, predictions: Sequence[str], rows: Sequence[Row]) -> tuple[bool, ...]:
-        """Raises UsageError."""
-        raise UsageError(_NO_ANSWERS, hint=_HINT)
+    def inputs(self, row: Row) -> tuple[str, ...]:
+        """The text, or both."""
+        return tuple(row.text(name) for name in ("text", "text_pair") if name in row.values)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from edgekit.tasks.base import LABEL, Column, ExportRecipe, Row
+from edgekit.tasks.configs import not_single_label
 
-from edgekit.tasks.base import Column, ExportRecipe, Row
+TEXT_COLUMNS = (
+    Column(name="text", help="the text"),
+    Column(name="text_pair", help="the second text of a pair", required=False),
+)
+ARCHITECTURES = ("ForSequenceClassification",)
+AUTO_CLASS = "AutoModelForSequenceClassification"
 
-if TYPE_CHECKING:
-    from edgekit_runtime.processors.base import Processor
-    from edgekit_runtime.session import Array
+
+def text_or_pair(row: Row) -> str | tuple[str, str]:
+    """What the processor gets of `TEXT_COLUMNS`."""
+    text = row.text("text")
+    return (text, row.text("text_pair")) if "text_pair" in row.values else text
 
 
 class TextClassification:
@@ -17,35 +24,20 @@ class TextClassification:
 
     name = "text-classification"
     columns = (
-        Column(name="text", help="the text to classify"),
-        Column(name="text_pair", help="the second text of a pair", required=False),
-        Column(name="label", help="the right label, in the model's words or by its number", label=True),
+        *TEXT_COLUMNS,
+        Column(
+            name="label",
+            help="the right label, in the model's words or by its number",
+            holds=LABEL,
+            label=True,
+        ),
     )
-    agreement = "classification"
+    answers = "classification"
     metric = "accuracy"
     export = ExportRecipe(
-        architectures=("ForSequenceClassification",),
-        auto_class="AutoModelForSequenceClassification",
-        outputs=("logits",),
+        architectures=ARCHITECTURES, auto_class=AUTO_CLASS, outputs=("logits",), misfit=not_single_label
     )
 
-    def feeds(
-        self, processor: Processor, rows: Sequence[Row], *, pad_to: int | None = None
-    ) -> dict[str, Array]:
-        """Tokenize the rows as one batch."""
-        return processor.feeds([_texts(row) for row in rows], pad_to=pad_to)
-
-    def predictions(self, outputs: Mapping[str, Array], labels: Sequence[str]) -> tuple[str, ...]:
-        """The likeliest label of each row."""
-        from edgekit_runtime.processors.classification import classify
-
-        return tuple(prediction.label for prediction in classify(outputs, labels))
-
-    def correct(self, predictions: Sequence[str], rows: Sequence[Row]) -> tuple[bool, ...]:
-        """Exact match of labels."""
-        return tuple(found == row.label for found, row in zip(predictions, rows, strict=True))
-
-
-def _texts(row: Row) -> str | tuple[str, str]:
-    pair = row.values.get("text_pair")
-    return row.values["text"] if pair is None else (row.values["text"], pair)
+    def inputs(self, row: Row) -> tuple[str | tuple[str, str], ...]:
+        """The text, or the pair."""
+        return (text_or_pair(row),)

@@ -22,7 +22,10 @@ class ExportCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTable:
-    """The `model` table of a model directory's manifest."""
+    """The `model` table of a model directory's manifest.
+
+    axes: lowest and highest size of each axis that varies; the highest is None where nothing is known.
+    """
 
     task: str
     signature: Signature
@@ -32,6 +35,7 @@ class ModelTable:
     checks: tuple[ExportCheck, ...]
     labels: tuple[str, ...] = ()
     tool_versions: Mapping[str, str] = field(default_factory=dict)
+    axes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

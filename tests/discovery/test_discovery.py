@@ -50,12 +50,10 @@ def edgekit_stage_finished(event):
 class Task:
     name = "fortune-telling"
     columns = ()
-    agreement = "tensor"
+    answers = "tensor"
     metric = ""
     export = None
-    def feeds(self, processor, rows, *, pad_to=None): return {}
-    def predictions(self, outputs, labels): return ()
-    def correct(self, predictions, rows): return ()
+    def inputs(self, row): return ()
 
 def render(manifest):
     return "five seven and five"
@@ -266,7 +264,7 @@ def test_hooks_bring_targets_tasks_devices_and_formats(
     assert discovery.plugin_target_dirs()[0].name == "targets"
     assert [kind.scheme for kind in discovery.plugin_device_kinds()] == ["pigeon"]
     assert [made.name for made in discovery.plugin_report_formats()] == ["haiku"]
-    assert load_task("fortune-telling").agreement == "tensor"
+    assert load_task("fortune-telling").answers == "tensor"
 
 
 def test_observers_are_told_and_can_never_fail_a_stage(

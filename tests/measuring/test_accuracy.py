@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +16,13 @@ from edgekit.measuring.accuracy import (
     JudgedRow,
     drop_bounds,
     judge_accuracy,
-    judged_rows,
     logit_distance,
     overlapping,
     paired_record,
     rows_needed,
 )
 from edgekit.measuring.metrics import load_metric
-from edgekit.tasks import Row
+from edgekit.measuring.metrics.base import ShareRight
 from edgekit.values import AccuracyRecord, Outcome
 
 
@@ -55,12 +57,57 @@ def test_rows_are_paired_and_flips_between_two_wrong_answers_count_as_flips_only
 
 
 def test_changed_rows_are_told_by_their_number_in_the_file_and_with_the_text_that_was_allowed() -> None:
-    rows = [Row(number=7, values={"text": "good", "text_pair": "bad"}, digest="", label="a")]
-    for include, text in ((False, ""), (True, "good | bad")):
-        found = paired_record("a", "b", judged_rows(rows, include), load_metric("accuracy"), 0.99)
-        (changed,) = found.changed
-        assert (changed.number, changed.label, changed.model, changed.artifact) == (7, "a", "a", "b")
-        assert changed.text == text
+    row = JudgedRow(number=7, truth="a", text="good | bad")
+    (changed,) = paired_record("a", "b", [row], load_metric("accuracy"), 0.99).changed
+    assert (changed.number, changed.label, changed.model, changed.artifact) == (7, "a", "a", "b")
+    assert changed.text == "good | bad"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "told"),
+    [
+        (False, ("in the sea, sea", "in the sea", "ship")),
+        (True, ("3 words, not shown", "3 words, not shown", "1 words, not shown")),
+    ],
+)
+def test_answers_that_tell_what_a_row_holds_are_hidden_where_rows_are(
+    hidden: bool, told: tuple[str, ...]
+) -> None:
+    row = JudgedRow(number=1, truth=("in the sea", "sea"), hidden=hidden)
+    (changed,) = paired_record(["in the sea"], ["ship"], [row], load_metric("span-f1"), 0.99).changed
+    assert (changed.label, changed.model, changed.artifact) == told
+
+
+class Never(ShareRight):
+    """Takes any answer and finds it wrong."""
+
+    name, takes = "never", "anything"
+
+    def right(self, answers: Sequence[Any], truths: Sequence[Any]) -> tuple[bool, ...]:
+        return (False,) * len(truths)
+
+
+BOX = {"box": [1.0, 2.0, 3.5, 4.0], "label": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (("joy", "fear"), ("joy",), "joy, fear"),
+        ((), ("joy",), "none"),
+        (0.1234567891, 2.0, "0.123457"),
+        (np.ones(384, np.float32), np.arange(384.0), "384 numbers"),
+        (np.zeros((3, 4), np.uint8), np.ones((3, 4), np.uint8), "3 x 4 classes"),
+        ([{**BOX, "score": 0.914}], [], "cat 0.91 at (1, 2, 3.5, 4)"),
+        ([BOX], [], "cat at (1, 2, 3.5, 4)"),
+        ({"x": np.ones((1, 2))}, {"x": np.zeros((1, 2))}, "x: 1 x 2 numbers"),
+    ],
+    ids=str,
+)
+def test_answers_of_any_form_are_told_in_a_few_words(one: Any, other: Any, told: str) -> None:
+    found = paired_record([one, one], [one, other], judged(one, one), Never(), 0.99)
+    assert found.flips == 1
+    assert found.changed[0].label == found.changed[0].model == told
 
 
 def test_a_report_holds_at_most_200_changed_rows_and_counts_all() -> None:
@@ -143,6 +190,15 @@ def test_rows_that_chose_the_recipe_make_it_inconclusive_however_good_it_looks()
     check = judge_accuracy(record(5000, 0, 0), 1.0, 0.99, overlap=1)
     assert check.outcome is Outcome.INCONCLUSIVE
     assert "1 of 5000 rows also" in check.reason
+
+
+def test_a_model_that_is_never_right_has_nothing_to_lose_which_proves_nothing() -> None:
+    never = dataclasses.replace(record(2000, 0, 0), model=0.0, artifact=0.0)
+    check = judge_accuracy(never, 1.0, 0.99)
+    assert check.outcome is Outcome.INCONCLUSIVE
+    assert "answers no row right" in check.reason
+    no_errors = dataclasses.replace(never, metric="wer", higher_is_better=False)
+    assert judge_accuracy(no_errors, 1.0, 0.99).outcome is Outcome.PASS
 
 
 def test_logits_that_cannot_be_compared_are_as_far_apart_as_can_be() -> None:

@@ -73,6 +73,17 @@ def test_top_k_is_scikit_learns(digits: tuple[NDArray[Any], NDArray[Any]]) -> No
         assert load_metric(f"top-{count}").score(ranked, words(truths)) == pytest.approx(expected)
 
 
+def test_f1_of_label_sets_is_scikit_learns() -> None:
+    metric = load_metric("labels-f1")
+    assert metric.score([("a", "b"), (), ("c",)], [("a",), ("b",), ("c",)]) == pytest.approx(2 * 2 / (3 + 3))
+    assert metric.score([()], [()]) == 0.0
+    generator = np.random.default_rng(0)
+    answers, truths = generator.random((2, 50, 4)) < 0.4
+    sets = [[tuple(np.flatnonzero(row).tolist()) for row in side] for side in (answers, truths)]
+    expected = sklearn.metrics.f1_score(truths, answers, average="micro")
+    assert metric.score(*sets) == pytest.approx(expected)
+
+
 # --- sequences, texts and speech ----------------------------------------------------------------------
 
 TAGGED = [
@@ -96,6 +107,18 @@ def test_entity_f1_is_seqevals() -> None:
     )
     expected = seqeval.metrics.f1_score(list(truths), list(answers))
     assert load_metric("entity-f1").score(answers, truths) == pytest.approx(expected)
+
+
+def test_tags_one_by_one_are_scikit_learns_accuracy() -> None:
+    answers, truths = [["NOUN", "VERB"], ["NOUN"]], [["NOUN", "NOUN"], ["NOUN"]]
+    flat = ([tag for row in side for tag in row] for side in (truths, answers))
+    expected = sklearn.metrics.accuracy_score(*flat)
+    assert (
+        load_metric("tag-accuracy").score(answers, truths) == pytest.approx(expected) == pytest.approx(2 / 3)
+    )
+    with pytest.raises(DataError, match="'NOUN' is no IOB2 tag") as caught:
+        load_metric("entity-f1").score(answers, truths)
+    assert "tag-accuracy" in caught.value.hint
 
 
 def test_question_answers_are_compared_as_squad_does() -> None:
@@ -271,7 +294,9 @@ def test_no_rows_and_answers_that_do_not_pair_are_refused(name: str) -> None:
 BOX = {"box": [0, 0, 1, 1], "label": "cat", "score": 0.5}
 BAD: dict[str, tuple[Any, Any, str]] = {
     "top-5": ("a", "a", "no list of labels"),
+    "labels-f1": ("joy", ("joy",), "no list of labels"),
     "entity-f1": (["O"], ["O", "O"], "1 tags for 2 tokens"),
+    "tag-accuracy": (["O"], ["O", "O"], "1 tags for 2 tokens"),
     "exact-match": (3, "a", "not text"),
     "span-f1": ("a", [], "no text"),
     "map": ([{"box": [0, 0, 1, 1], "label": "cat"}], [BOX], "lacks one of box, label, score"),
@@ -294,6 +319,7 @@ def test_a_row_that_cannot_be_judged_is_named(name: str) -> None:
 
 MORE_BAD: list[tuple[str, Any, Any]] = [
     ("entity-f1", "OO", ["O", "O"]),
+    ("tag-accuracy", [1], ["O"]),
     ("entity-f1", ["PER"], ["O"]),
     ("map", "cat", [BOX]),
     ("map", [{**BOX, "box": [0, 0, -1, 1]}], [BOX]),

@@ -30,6 +30,7 @@ TABLE = PackageTable(
     backend_version="0.1.0",
     precision="fp32",
     task="custom",
+    answers="tensor",
     signature=Signature(
         inputs=(TensorSpec(name="x", dtype="float32", shape=("batch", 4)),),
         outputs=(TensorSpec(name="y", dtype="float32", shape=("batch", 4)),),

@@ -94,7 +94,7 @@ def test_changed_rows_show_their_text_only_when_allowed(
         assert (found.flips, len(found.changed)) == (70, 70)
         assert found.lost is not None and found.gained is not None and found.lost + found.gained == 70
         first = found.changed[0]
-        assert (first.number, first.label) == (rows[0].number, rows[0].label)
+        assert (first.number, first.label) == (rows[0].number, rows[0].truth)
         assert {first.model, first.artifact} == set(subject.model_table.labels)
         assert first.text == (rows[0].values["text"] if include else "")
 
@@ -102,16 +102,16 @@ def test_changed_rows_show_their_text_only_when_allowed(
 def test_a_metric_that_does_not_fit_names_those_that_do() -> None:
     for name in ("span-f1", "entity-f1", "wer", "miou", "map", "perplexity"):
         with pytest.raises(UsageError, match=rf"'{name}'.*'text-classification'") as caught:
-            fitting_metric(name, TASK, ())
+            fitting_metric(name, TASK)
         for fitting in ("accuracy", "macro-f1", "top-5", "path/file.py:function"):
             assert fitting in caught.value.hint
     with pytest.raises(UnknownName, match="acuracy"):
-        fitting_metric("acuracy", TASK, ())
-    assert fitting_metric("statistics:covariance", TASK, ()).name == "statistics:covariance"
+        fitting_metric("acuracy", TASK)
+    assert fitting_metric("statistics:covariance", TASK).name == "statistics:covariance"
 
 
 def test_a_task_without_a_metric_takes_functions_only() -> None:
     with pytest.raises(UsageError) as caught:
-        fitting_metric("accuracy", load_task("custom"), ())
+        fitting_metric("accuracy", load_task("custom"))
     assert "path/file.py:function" in caught.value.hint
     assert "accuracy" not in caught.value.hint

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,11 @@ from edgekit.stages.common import quiet
 from edgekit.stages.compile import CompileOptions, compile_model
 from edgekit.stages.judging import JudgingOptions
 from edgekit.stages.parents import table_of
-from edgekit.tasks import Row
 from edgekit.tasks.data import read_rows
 from edgekit.tasks.text_classification import TextClassification
 from edgekit_runtime.calls import Reply
 from edgekit_runtime.feeds import unpack
 from edgekit_runtime.session import Feeds
-
-
-class EveryOther(TextClassification):
-    """Counts the even rows as right, whatever was answered."""
-
-    metric = "evenness"
-
-    def correct(self, predictions: Sequence[str], rows: Sequence[Row]) -> tuple[bool, ...]:
-        return tuple(row.number % 2 == 0 for _, row in zip(predictions, rows, strict=True))
 
 
 @pytest.fixture()
@@ -53,15 +42,20 @@ def workload(subject: observing.Subject, sequence: int) -> Feeds:
     return {spec.name: np.ones((1, sequence), np.int64) for spec in subject.model_table.signature.inputs}
 
 
-def test_rows_are_judged_by_the_task_and_the_metric_is_its_own(
-    subject: observing.Subject, few_rows: Path, monkeypatch: pytest.MonkeyPatch
+def test_rows_are_judged_by_the_metric_of_the_task_and_a_plugin_may_bring_its_own(
+    subject: observing.Subject, few_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "mine.py").write_text("def threes(answers, truths):\n    return len(answers) / 3\n", "utf-8")
+
+    class Threes(TextClassification):
+        metric = f"{tmp_path / 'mine.py'}:threes"
+
     rows = read_rows(few_rows, task=TextClassification(), labels=subject.model_table.labels)[:11]
-    monkeypatch.setattr(judging, "load_task", lambda name: EveryOther())
+    monkeypatch.setattr(judging, "load_task", lambda name: Threes())
     found = observing.observe(subject, rows, workload(subject, 8), JudgingOptions(), quiet).accuracy
     assert found is not None
-    assert (found.metric, found.rows, found.lost, found.gained, found.flips) == ("evenness", 11, 0, 0, 0)
-    assert found.model == found.artifact == 5 / 11
+    assert (found.metric, found.rows, found.lost, found.flips) == (Threes.metric, 11, None, 0)
+    assert found.model == found.artifact == 11 / 3
 
 
 def test_placement_is_read_at_the_shape_of_the_workload(

@@ -12,7 +12,7 @@ from edgekit.errors import TargetFileError, UnknownName, UsageError
 from edgekit.files.manifests import read_manifest
 from edgekit.stages.compile import CompileOptions, compile_model
 from edgekit.stages.parents import table_of
-from edgekit.stages.settling import read_test_rows, report_inputs, settle
+from edgekit.stages.settling import judges_rows, read_test_rows, report_inputs, settle
 from edgekit.stages.validate import ValidateOptions, validate
 from edgekit.values import ReportTable
 from tests.conftest import Edgekit
@@ -156,6 +156,22 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(
     refused(UsageError, "judges answers of kind", metric="miou", data=rows)
     refused(TargetFileError, "an axis that the model lacks", workload=("height=4",))
     refused(TargetFileError, "elements", workload=("sequence=99999999",))
+
+
+def test_rows_of_a_task_without_a_metric_give_lengths_and_judge_nothing(
+    artifact: Path, rows: Path, tmp_path: Path
+) -> None:
+    for workload in ("data", "sequence=8"):
+        plan = settle(artifact, tmp_path / "r", dataclasses.replace(QUICK, data=rows, workload=(workload,)))
+        assert judges_rows(plan)
+        table = dataclasses.replace(plan.model_table, task="feature-extraction")
+        plan = dataclasses.replace(plan, model_table=table)
+        if workload == "data":
+            assert not judges_rows(plan)
+            assert [row.truth for row in read_test_rows(plan)] == [None] * 20
+        else:
+            with pytest.raises(UsageError, match="'feature-extraction' has no metric of its own"):
+                read_test_rows(plan)
 
 
 def test_lengths_of_a_single_row_are_refused(artifact: Path, rows: Path, tmp_path: Path) -> None:

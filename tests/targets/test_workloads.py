@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from edgekit.errors import TargetFileError, UsageError
-from edgekit.targets import apply_workload, load_target, shape_text, workload_shape, workload_shapes
+from edgekit.targets import apply_workload, load_target, refuse_beyond, shape_text, workload_shapes
 from edgekit.values import Workload
 from edgekit_runtime.values import Signature, TensorSpec
 from tests.targets.conftest import Write
+
+
+def _shape(workload: Workload, signature: Signature) -> dict[str, int]:
+    return dict(workload_shapes(workload, signature).largest)
 
 
 def signature(*shapes: tuple[int | str, ...]) -> Signature:
@@ -20,18 +24,18 @@ def signature(*shapes: tuple[int | str, ...]) -> Signature:
 
 def test_the_known_axes_take_their_own_keys_in_the_models_order() -> None:
     text = signature(("batch", "sequence"), ("batch", "sequence"))
-    assert list(workload_shape(Workload(sequence=64), text).items()) == [("batch", 1), ("sequence", 64)]
+    assert list(_shape(Workload(sequence=64), text).items()) == [("batch", 1), ("sequence", 64)]
     image = signature(("batch", 3, "height", "width"))
-    assert workload_shape(Workload(batch=2), image) == {"batch": 2, "height": 224, "width": 224}
-    assert workload_shape(Workload(), signature(("samples",))) == {"samples": 16000}
+    assert _shape(Workload(batch=2), image) == {"batch": 2, "height": 224, "width": 224}
+    assert _shape(Workload(), signature(("samples",))) == {"samples": 16000}
 
 
 def test_a_model_of_fixed_shape_needs_no_size() -> None:
-    assert workload_shape(Workload(), signature((1, 3, 224, 224))) == {}
+    assert _shape(Workload(), signature((1, 3, 224, 224))) == {}
 
 
 def test_other_axes_take_their_size_from_the_table() -> None:
-    assert workload_shape(Workload(axes={"frames": 7}), signature(("batch", "frames"))) == {
+    assert _shape(Workload(axes={"frames": 7}), signature(("batch", "frames"))) == {
         "batch": 1,
         "frames": 7,
     }
@@ -39,21 +43,21 @@ def test_other_axes_take_their_size_from_the_table() -> None:
 
 def test_a_size_for_an_axis_that_the_model_lacks_is_refused_with_the_nearest() -> None:
     with pytest.raises(TargetFileError, match=r"`frame`.*\n.*did you mean 'frames'"):
-        workload_shape(Workload(axes={"frame": 7}), signature(("batch", "frames")))
+        _shape(Workload(axes={"frame": 7}), signature(("batch", "frames")))
     with pytest.raises(TargetFileError, match="no symbolic axis"):
-        workload_shape(Workload(axes={"frame": 7}), signature((1, 2)))
+        _shape(Workload(axes={"frame": 7}), signature((1, 2)))
 
 
 def test_an_axis_without_a_size_is_told_where_to_add_it() -> None:
     with pytest.raises(TargetFileError, match=r"`frames` of the model's input `in1`.*\n.*add `frames = "):
-        workload_shape(Workload(), signature(("batch",), ("frames",)))
+        _shape(Workload(), signature(("batch",), ("frames",)))
     with pytest.raises(TargetFileError, match=r'add `"past \+ 1" = '):
-        workload_shape(Workload(), signature(("past + 1",)))
+        _shape(Workload(), signature(("past + 1",)))
 
 
 def test_an_axis_without_a_name_cannot_be_given_a_size() -> None:
     with pytest.raises(TargetFileError, match="without a name"):
-        workload_shape(Workload(), signature(("?", 3)))
+        _shape(Workload(), signature(("?", 3)))
 
 
 TEXT = signature(("batch", "sequence"), ("batch", "sequence"))
@@ -63,7 +67,7 @@ def test_a_mix_holds_each_shape_in_full_and_knows_the_largest() -> None:
     mix = workload_shapes(Workload(batch=2, shapes=({"sequence": 16}, {"sequence": 8, "batch": 9})), TEXT)
     assert mix.shapes == ({"batch": 2, "sequence": 16}, {"batch": 9, "sequence": 8})
     assert (mix.source, mix.largest) == ("shapes", {"batch": 9, "sequence": 8})
-    assert workload_shape(Workload(shapes=({"sequence": 4}, {"sequence": 5})), TEXT)["sequence"] == 5
+    assert _shape(Workload(shapes=({"sequence": 4}, {"sequence": 5})), TEXT)["sequence"] == 5
 
 
 def test_one_shape_and_rows_are_told_apart() -> None:
@@ -189,3 +193,13 @@ def test_a_workload_that_cannot_be_read_is_a_usage_error_with_a_hint(given: list
 
 def test_a_shape_reads_as_words() -> None:
     assert shape_text({"batch": 1, "sequence": 16}) == "batch 1, sequence 16"
+
+
+def test_a_size_that_the_model_cannot_take_is_refused_with_the_nearest_it_can() -> None:
+    found = workload_shapes(Workload(sequence=128), TEXT)
+    refuse_beyond(found, {"batch": (1, None), "sequence": (1, 128)})
+    with pytest.raises(TargetFileError, match=r"sequence 128, and the model takes 1 to 66") as refused:
+        refuse_beyond(found, {"sequence": (1, 66)})
+    assert "--workload sequence=66" in refused.value.hint
+    with pytest.raises(TargetFileError, match="takes 200 to any"):
+        refuse_beyond(found, {"sequence": (200, None)})

@@ -22,7 +22,7 @@ def write(path: Path, *records: object) -> Path:
 
 def read(path: Path, **changes: object) -> list[tuple[str, str | None]]:
     rows = read_rows(path, **{"task": TASK, "labels": LABELS, **changes})  # type: ignore[arg-type]
-    return [(row.values["text"], row.label) for row in rows]
+    return [(row.values["text"], row.truth) for row in rows]
 
 
 def refused(path: Path, **changes: object) -> DataError:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import DataError
+from edgekit_runtime.answers.base import BOXES, LABEL, LABELS, MASK, NUMBER, RANKING, TAGS, TEXT, VECTOR
 from edgekit_runtime.errors import MissingDependency
 
 Numbers = NDArray[np.float64]
-#: What one answer is. A metric judges the answers of every task that gives its kind.
-LABEL, RANKING, TAGS, TEXT, BOXES, MASK = "label", "ranking", "tags", "text", "boxes", "mask"
-VECTOR, NUMBER, LIKELIHOODS, ANY = "vector", "number", "likelihoods", "anything"
+#: What one answer is: a form of `edgekit_runtime.answers`, or one of these. A metric judges the answers of
+#: every task that gives its form.
+LIKELIHOODS, ANY = "likelihoods", "anything"
 
 
 @runtime_checkable
@@ -34,7 +35,7 @@ class Metric(Protocol):
 
     @property
     def takes(self) -> str:
-        """What one answer is: a kind above, or ANY."""
+        """What one answer is: a form, LIKELIHOODS or ANY."""
 
     def score(self, answers: Sequence[Any], truths: Sequence[Any]) -> float:
         """The figure. Raises DataError for rows that it cannot judge."""
@@ -127,7 +128,38 @@ def library(module: str, distribution: str, metric: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as problem:
-        raise MissingDependency(
-            f"metric {metric!r} needs {distribution}, which cannot be imported: {problem}",
-            hint="pip install 'edgekit[metrics]'",
-        ) from None
+        raise missing_library(metric, distribution, str(problem)) from None
+
+
+def missing_library(metric: str, distribution: str, reason: str) -> MissingDependency:
+    """What says that a metric's library cannot be had, and how to install it."""
+    return MissingDependency(
+        f"metric {metric!r} needs {distribution}, which cannot be imported: {reason}",
+        hint="pip install 'edgekit[metrics]'",
+    )
+
+
+__all__ = [
+    "ANY",
+    "BOXES",
+    "LABEL",
+    "LABELS",
+    "LIKELIHOODS",
+    "MASK",
+    "NUMBER",
+    "RANKING",
+    "TAGS",
+    "TEXT",
+    "VECTOR",
+    "Metric",
+    "Numbers",
+    "PerRow",
+    "ShareRight",
+    "Summed",
+    "check_rows",
+    "library",
+    "missing_library",
+    "ratio",
+    "refuse",
+    "texts",
+]

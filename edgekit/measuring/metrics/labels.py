@@ -1,4 +1,4 @@
-"""Metrics of classifiers: one label for a row, or labels in order of likelihood."""
+"""Metrics of classifiers: one label for a row, labels in order of likelihood, or every label that holds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from edgekit.measuring.metrics.base import (
     LABEL,
+    LABELS,
     RANKING,
     Numbers,
     ShareRight,
@@ -86,3 +87,28 @@ class MacroF1(Summed):
         right, answered, true = np.moveaxis(sums.reshape(len(sums), 3, -1), 1, 0)
         seen = (answered + true) > 0
         return ratio(ratio(2.0 * right, answered + true).sum(axis=1), seen.sum(axis=1).astype(np.float64))
+
+
+class LabelsF1(Summed):
+    """F1 of all labels of all rows together: 2 right / (answered + true). An answer is every label that
+    holds, none twice."""
+
+    name, takes = "labels-f1", LABELS
+
+    def parts(self, answers: Sequence[Any], truths: Sequence[Any]) -> Numbers:
+        """[rows, 3]: labels right, answered, true."""
+        check_rows(self.name, answers, truths)
+        found = np.zeros((len(truths), 3))
+        for row, sides in enumerate(zip(answers, truths, strict=True)):
+            for side in sides:
+                if isinstance(side, str) or not isinstance(side, Sequence):
+                    raise refuse(
+                        self.name, row, f"{side!r} is no list of labels", "give a list, which may be empty"
+                    )
+            answer, truth = (set(side) for side in sides)
+            found[row] = len(answer & truth), len(answer), len(truth)
+        return found
+
+    def of_sums(self, sums: Numbers) -> Numbers:
+        """2 right / (answered + true)."""
+        return ratio(2.0 * sums[:, 0], sums[:, 1] + sums[:, 2])

@@ -1,0 +1,43 @@
+"""audio-classification: one label for a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.tasks.base import AUDIO, LABEL, Column, ExportRecipe, Row
+from edgekit.tasks.configs import not_of_sound
+
+AUDIO_COLUMN = Column(name="audio", help="the path of the recording, beside the data file", holds=AUDIO)
+
+
+def audio_path(row: Row) -> tuple[Path, ...]:
+    """What the processor gets of `AUDIO_COLUMN`."""
+    return (Path(row.text("audio")),)
+
+
+class AudioClassification:
+    """Top-1 of the logits, judged by accuracy."""
+
+    name = "audio-classification"
+    columns = (
+        AUDIO_COLUMN,
+        Column(
+            name="label",
+            help="the right label, in the model's words or by its number",
+            holds=LABEL,
+            label=True,
+        ),
+    )
+    answers = "classification"
+    metric = "accuracy"
+    export = ExportRecipe(
+        architectures=("ForSequenceClassification", "ForAudioClassification"),
+        auto_class="AutoModelForAudioClassification",
+        outputs=("logits",),
+        misfit=not_of_sound,
+        processor="audio",
+    )
+
+    def inputs(self, row: Row) -> tuple[Path, ...]:
+        """The recording."""
+        return audio_path(row)
