@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,5 +125,46 @@ def random_classifier(folder: Path, config_class: Any, changes: dict[str, Any]) 
     config = config_class(**{"vocab_size": len(vocabulary()), **known, **changes})
     config.id2label = dict(enumerate(("bad", "middling", "good")))
     AutoModelForSequenceClassification.from_config(config).eval().save_pretrained(folder)
+    tiny_tokenizer(folder)
+    return folder
+
+
+@kept_environment()
+def tiny_model(folder: Path, family: str, head: str, labels: Sequence[str] = (), **changes: Any) -> Path:
+    """A tiny model of random weights in `folder`, with the same tokenizer.
+
+    family, head: "Bert" and "ForTokenClassification" make a BertForTokenClassification. The weights are
+    large enough for the outputs to differ clearly from text to text.
+    """
+    import torch
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    if family == "DistilBert":
+        sizes = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}
+    if family == "Electra":
+        sizes["embedding_size"] = 16
+    common = (
+        {}
+        if "text_config" in changes
+        else {
+            "vocab_size": len(vocabulary()),
+            "max_position_embeddings": 66,
+            "pad_token_id": 0,
+            "initializer_range": 0.2,
+            **sizes,
+        }
+    )
+    config = getattr(transformers, f"{family}Config")(**{**common, **changes})
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+    torch.manual_seed(0)
+    getattr(transformers, family + head)(config).eval().save_pretrained(folder)
     tiny_tokenizer(folder)
     return folder

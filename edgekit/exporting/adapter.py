@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import SourceError, UnsafeSource
+from edgekit.exporting.choosing import LABELLED
 from edgekit.exporting.hub import download, looks_like_id, provenance
 from edgekit.exporting.options import AUTO, ExportOptions
 from edgekit.exporting.source import (
@@ -26,7 +27,7 @@ from edgekit.exporting.source import (
 )
 from edgekit.exporting.weights import check_safetensors
 from edgekit.files.digests import value_digest
-from edgekit.tasks import load_task, task_names
+from edgekit.tasks import Task, load_task, task_names
 
 if TYPE_CHECKING:
     from edgekit.exporting.subject import Subject
@@ -37,14 +38,14 @@ ADAPTER_WEIGHTS, ADAPTER_PICKLE = "adapter_model.safetensors", "adapter_model.bi
 PREFIX = "base_model.model."
 #: Kinds whose change to a weight can be added to the weight. Prompts and prefixes cannot.
 MERGEABLE = ("LORA", "IA3", "LOHA", "LOKR")
-#: peft's word for what an adapter is for -> the task.
+#: peft's word for what an adapter is for -> the tasks that it may mean; the labels decide.
 _TASKS = {
-    "SEQ_CLS": "text-classification",
-    "TOKEN_CLS": "token-classification",
-    "QUESTION_ANS": "question-answering",
-    "FEATURE_EXTRACTION": "feature-extraction",
-    "CAUSAL_LM": "text-generation",
-    "SEQ_2_SEQ_LM": "text2text-generation",
+    "SEQ_CLS": ("text-classification", "multi-label-classification", "regression"),
+    "TOKEN_CLS": ("token-classification",),
+    "QUESTION_ANS": ("question-answering",),
+    "FEATURE_EXTRACTION": ("feature-extraction",),
+    "CAUSAL_LM": ("text-generation",),
+    "SEQ_2_SEQ_LM": ("text2text-generation",),
 }
 
 
@@ -215,28 +216,51 @@ def _base_source(
     head: int | None,
     options: ExportOptions,
 ) -> FolderSource:
-    task = _task(folder, table, options)
-    if task is None:  # the adapter does not say: the base's own head does
+    names = _tasks(folder, table, options)
+    if not names:  # the adapter does not say: the base's own head does
         return inspect_folder(base, options)
     config = read_config(base, options)
+    own = read_table(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     labels = _labels(folder, base, config, head)
-    return describe(base, config, load_task(task), labels, options)
+    merged = {**config, **own, "id2label": {str(at): label for at, label in enumerate(labels)}}
+    task = _fitting(folder, names, merged)
+    return describe(base, config, task, labels if task.answers in LABELLED else (), options)
 
 
-def _task(folder: Path, table: Mapping[str, object], options: ExportOptions) -> str | None:
+def _tasks(folder: Path, table: Mapping[str, object], options: ExportOptions) -> tuple[str, ...]:
+    """Names of the tasks that the adapter may be for; () when it does not say."""
     named = table.get("task_type")
     if options.task != AUTO:
-        return load_task(options.task).name
+        return (load_task(options.task).name,)
     if named is None:
-        return None
-    task = _TASKS.get(str(named), str(named))
+        return ()
+    names = _TASKS.get(str(named), (str(named),))
     known = [name for name in task_names() if load_task(name).export is not None]
-    if task not in known:
+    if names[0] not in known:
         raise SourceError(
-            f"{folder / ADAPTER_CONFIG}: an adapter for {named}: {task} is not exported yet",
+            f"{folder / ADAPTER_CONFIG}: an adapter for {named}: {names[0]} is not exported yet",
             hint=f"supported tasks: {', '.join(known)}",
         )
-    return task
+    return names
+
+
+def _fitting(folder: Path, names: Sequence[str], config: Mapping[str, object]) -> Task:
+    """The first of these tasks that a model of this config is of."""
+    reasons = []
+    for name in names:
+        task = load_task(name)
+        why = (
+            "models of it are not exported from folders"
+            if task.export is None
+            else task.export.misfit(config)
+        )
+        if not why:
+            return task
+        reasons.append(f"not {name}: {why}")
+    raise SourceError(
+        f"{folder}: on its base it serves no task of this edgekit: {'; '.join(reasons)}",
+        hint=f"{CONFIG} beside the adapter may say its problem_type and labels",
+    )
 
 
 def _head(table: Mapping[str, object], tensors: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Where a transformers config keeps its choice.
+_CHOSEN = "_attn_implementation_internal"
+
+
 class _Registry(Protocol):
     def __getitem__(self, key: str) -> Callable[..., torch.Tensor | None]: ...
     def __setitem__(self, key: str, value: Callable[..., torch.Tensor | None]) -> None: ...
@@ -32,12 +36,24 @@ def plain_attention(model: torch.nn.Module) -> Iterator[None]:
     if settable is None or switch is None or not isinstance(before, str) or not settable():
         yield  # a model with attention of its own: it is traced as it is
         return
+    kept = [(part, getattr(part, _CHOSEN, before)) for part in _configs(model)]
     switch("eager")
     try:
         with _broadcast_padding_mask():
             yield
     finally:
-        switch(before)
+        for part, chosen in kept:  # not by the switch: a part may not take what the whole has
+            setattr(part, _CHOSEN, chosen)
+
+
+def _configs(model: torch.nn.Module) -> Iterator[object]:
+    """The configs of a model and of its parts, and those inside of them."""
+    pending = [getattr(part, "config", None) for part in model.modules()]
+    while pending:
+        config = pending.pop()
+        if hasattr(config, _CHOSEN):
+            yield config
+            pending += [getattr(config, name, None) for name in getattr(config, "sub_configs", ())]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from edgekit.errors import ExportFailed, ExportWrong, SourceError
 from edgekit.exporting.subject import Case, Facts, Subject, shape_of
 from edgekit.values import ExportCheck
 from edgekit_runtime.agreement import judge_goldens
+from edgekit_runtime.answers import KINDS
 from edgekit_runtime.goldens import Golden
 from edgekit_runtime.values import Tolerance
 
@@ -73,14 +74,14 @@ def compare(
     for item, outputs in zip(expected, got, strict=True):
         golden = Golden(name=item.case.name, feeds=item.case.feeds, outputs=item.outputs)
         judgement = judge_goldens(
-            [golden], [outputs], kind=facts.agreement, precision="fp32", tolerance=tolerance
+            [golden], [outputs], kind=facts.answers, precision="fp32", tolerance=tolerance
         )
         shape = shape_of(item.case.feeds, facts.axes)
         check = ExportCheck(
             name=item.case.name,
             shape=shape,
             max_abs_error=judgement.max_abs_error,
-            agreement=_agreement(facts.agreement, item.outputs, outputs),
+            agreement=same_decisions(facts.answers, item.case.feeds, item.outputs, outputs),
             passed=judgement.passed,
         )
         checks.append(check)
@@ -98,18 +99,21 @@ def goldens(expected: Sequence[Expected]) -> list[Golden]:
     ]
 
 
-def _agreement(kind: str, expected: Outputs, got: Outputs) -> float:
-    """Share of rows with the same top-1; for tensors, share of outputs of the same shape."""
-    shares = []
-    for name, wanted in expected.items():
-        found = got.get(name)
-        if found is None or found.shape != wanted.shape:
-            shares.append(0.0)
-        elif kind == "classification" and wanted.ndim >= 1 and wanted.size:
-            shares.append(float(np.mean(wanted.argmax(axis=-1) == found.argmax(axis=-1))))
-        else:
-            shares.append(1.0)
-    return min(shares, default=0.0)
+def same_decisions(answers: str, feeds: Outputs, expected: Outputs, got: Outputs) -> float:
+    """Share of the original's choices that are the same in `got`; 1.0 where only numbers count.
+
+    0.0 where an output is missing or of another shape.
+    """
+    if any(name not in got or got[name].shape != wanted.shape for name, wanted in expected.items()):
+        return 0.0
+    kind = KINDS[answers]
+    same = [
+        (left.scores.argmax(axis=-1) == right.scores.argmax(axis=-1))[left.counts]
+        for left, right in zip(kind.decisions(expected, feeds), kind.decisions(got, feeds), strict=True)
+        if left.scores.size
+    ]
+    chosen = np.concatenate([each.ravel() for each in same]) if same else np.ones(1)
+    return float(np.mean(chosen)) if chosen.size else 1.0
 
 
 def _run(subject: Subject, case: Case) -> list[Array]:

@@ -7,6 +7,7 @@
 * The name of the wrapper in front of every weight, and names that torch gave to inner values when an
   input or output of the model already had them (such a file is not valid).
 * Constants and nodes that nothing uses.
+* Second copies of a table: an index or a mask that each layer made for itself.
 
 torch's exporter has folded constants and removed common subexpressions already.
 """
@@ -15,10 +16,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import onnx_ir as ir
+
+    from edgekit_runtime.session import Array
+
+#: Numbers that two tables are told apart by before all of them are compared.
+_SAMPLE = 64
 
 
 def clean(model: ir.Model, *, inputs: Sequence[str], outputs: Sequence[str], prefix: str) -> None:
@@ -27,10 +35,40 @@ def clean(model: ir.Model, *, inputs: Sequence[str], outputs: Sequence[str], pre
 
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
+    _merge_equal(model.graph)
     _forget_origins(model)
     _forget_inner_shapes(model.graph)
     _name_ports(model.graph, inputs, outputs)
     _shorten_names(model.graph, prefix)
+
+
+def _merge_equal(graph: ir.Graph) -> None:
+    """One of the initializers that are equal bit by bit. torch has merged those of up to 1024 numbers.
+
+    Vectors stay: little is gained, and quantizers like a bias to have one reader.
+    """
+    found: dict[object, list[tuple[ir.Value, Array]]] = {}
+    for name, value in list(graph.initializers.items()):
+        bits = _bits(value)
+        if bits is None or bits.ndim < 2:
+            continue
+        alike = found.setdefault((bits.dtype, bits.shape, bits.flat[:_SAMPLE].tobytes()), [])
+        original = next((each for each, known in alike if np.array_equal(known, bits)), None)
+        if original is None:
+            alike.append((value, bits))
+        else:
+            value.replace_all_uses_with(original)
+            graph.initializers.pop(name)
+
+
+def _bits(value: ir.Value) -> Array | None:
+    """The values as unsigned numbers, so that NaN and -0.0 are compared like any other; None of texts."""
+    tensor = value.const_value
+    if tensor is None or value.is_graph_input() or value.is_graph_output():
+        return None
+    array: Array = tensor.numpy()
+    width = array.dtype.itemsize
+    return array.view(f"u{width}") if array.dtype.kind != "O" and width in (1, 2, 4, 8) else None
 
 
 def _forget_origins(model: ir.Model) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.errors import ExportFailed, SourceError
 from edgekit.exporting.checks import Expected
+from edgekit.exporting.choosing import LABELLED
 from edgekit.exporting.imported import PROCESSOR, OnnxSource
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.subject import Case, Facts, Range
@@ -34,6 +35,8 @@ _ROWS = (1, 2, 7)
 _INNER = (7, 16, 32, 64, 224, 1)
 _FIXED_CASES = 3
 _LABELS = "edgekit.labels"
+#: Kinds of answers whose first output has the classes on its last axis.
+_COUNTED = ("classification", "multi-label", "zero-shot", "tags")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -200,7 +203,7 @@ def _facts(source: OnnxSource, model: ir.Model, opset: int) -> Facts:
         table["producer"] = f"{model.producer_name} {model.producer_version or ''}".strip()
     return Facts(
         task=source.task,
-        agreement=load_task(source.task).agreement,
+        answers=load_task(source.task).answers,
         axes={name: {at: str(word) for at, word in named.items()} for name, named in axes.items()},
         source=table,
         labels=_labels(source, model),
@@ -208,8 +211,9 @@ def _facts(source: OnnxSource, model: ir.Model, opset: int) -> Facts:
 
 
 def _labels(source: OnnxSource, model: ir.Model) -> tuple[str, ...]:
-    """Of a classifier: the labels that the file records, else LABEL_0 and on, as many as it has logits."""
-    if load_task(source.task).agreement != "classification":
+    """The labels that the file records, else LABEL_0 and on where its first output has one score a class."""
+    answers = load_task(source.task).answers
+    if answers not in LABELLED:
         return ()
     try:
         found = json.loads(model.metadata_props.get(_LABELS, "[]"))
@@ -218,13 +222,13 @@ def _labels(source: OnnxSource, model: ir.Model) -> tuple[str, ...]:
     if isinstance(found, list) and found:
         return tuple(map(str, found))
     shape = model.graph.outputs[0].shape
-    count = shape[-1] if shape is not None and len(shape) else None
-    if not isinstance(count, int):
+    last = shape[-1] if shape is not None and len(shape) and answers in _COUNTED else None
+    if not isinstance(last, int):
         raise SourceError(
             f"{source.path}: does not say how many classes it has, and records no labels",
             hint=f"write them into its metadata as a JSON list under {_LABELS!r}",
         )
-    return tuple(f"LABEL_{index}" for index in range(count))
+    return tuple(f"LABEL_{index}" for index in range(last))
 
 
 def _limits(graph: ir.Graph) -> dict[str, int]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: What transformers raises for folders it cannot load; its own errors derive from these.
 _LOAD_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError)
+#: What computes a vector of the whole text behind the hidden states; some folders are saved without.
+UNREAD = ("pooler.",)
 
 
 def require(*modules: str) -> None:
@@ -34,9 +36,15 @@ def require(*modules: str) -> None:
             ) from problem
 
 
-def load_model(source: FolderSource, auto_class: str, options: ExportOptions) -> torch.nn.Module:
-    """The model in eval mode, on the CPU, in fp32, with every weight from the folder."""
-    model, missing = load_with_gaps(source, auto_class, options, {})
+def load_model(
+    source: FolderSource, auto_class: str, options: ExportOptions, unread: tuple[str, ...] = ()
+) -> torch.nn.Module:
+    """The model in eval mode, on the CPU, in fp32, with every weight from the folder.
+
+    unread: beginnings of names of weights that may be missing, since what is exported never uses them.
+    """
+    model, lacking = load_with_gaps(source, auto_class, options, {})
+    missing = [name for name in lacking if not (unread and name.startswith(unread))]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise SourceError(
@@ -109,11 +117,17 @@ def position_limit(module: torch.nn.Module) -> int | None:
         if name.endswith("position_embeddings") and isinstance(part, torch.nn.Embedding):
             skipped = 0 if part.padding_idx is None else part.padding_idx + 1
             limits.append(part.num_embeddings - skipped)
-    config = getattr(module, "config", None)
-    declared = getattr(config, "max_position_embeddings", None)
+    declared = getattr(text_config(module), "max_position_embeddings", None)
     if isinstance(declared, int) and declared > 0:
         limits.append(declared)
     return min(limits) if limits else None
+
+
+def text_config(module: torch.nn.Module) -> object:
+    """The config of a transformers model, or of the part that reads texts where it has several."""
+    config = getattr(module, "config", None)
+    part = getattr(config, "get_text_config", None)
+    return part() if callable(part) else config
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import numpy as np
 
 from edgekit.errors import SourceError
 from edgekit.exporting.adapter import PREFIX, AdapterSource
-from edgekit.exporting.folder import Loaded, caller, source_facts, text_recipe, text_subject
+from edgekit.exporting.checks import same_decisions
+from edgekit.exporting.folder import caller, source_facts, text_recipe
 from edgekit.exporting.hub import provenance
+from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.loading import (
     load_tokenizer,
     load_with_gaps,
@@ -19,8 +22,10 @@ from edgekit.exporting.loading import (
     require,
 )
 from edgekit.exporting.options import ExportOptions
+from edgekit.exporting.processor import HubTokenizer
 from edgekit.exporting.quiet import quiet_libraries
 from edgekit.exporting.subject import Subject
+from edgekit.exporting.text import tokenized_subject
 from edgekit.exporting.texts import SENTENCES
 from edgekit_runtime.errors import MissingDependency
 
@@ -35,25 +40,40 @@ _MERGE_TOLERANCE = 1e-4
 _ROWS = 6
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Merge:
+    """Outputs of base and adapter side by side, and of the merged model, to the same feeds."""
+
+    feeds: Mapping[str, Array]
+    before: Mapping[str, Array]
+    after: Mapping[str, Array]
+
+
 def load_adapter(source: AdapterSource, options: ExportOptions, processor_dir: Path) -> Subject:
     """The base with the adapter merged, as a Subject."""
     require("torch", "transformers")
     _require_peft(source)
     task = source.base.task
     recipe = text_recipe(task)
+    if recipe.module:
+        raise SourceError(
+            f"{source.folder}: adapters for the task {task.name!r} are not exported yet",
+            hint="merge it with peft, save the whole model with transformers, and export its folder",
+        )
     base = _load_base(source, recipe.auto_class, options)
     adapted = _attach(source, base)
     tokenizer = load_tokenizer(source.tokenizer_folder, options)
-    rows = _rows(tokenizer, adapted)
-    before = _answers(adapted, recipe.outputs, rows)
+    feeds = _feeds(tokenizer)
+    before = _answers(adapted, recipe.outputs, feeds)
     model = _merge(source, adapted)
     refuse_bad_numbers(model, source.label)
-    refuse_changed_answers(source, before, _answers(model, recipe.outputs, rows), task.agreement)
+    merge = Merge(feeds=feeds, before=before, after=_answers(model, recipe.outputs, feeds))
+    refuse_changed_answers(source, merge, task.answers)
     loaded = Loaded(
         model=model,
         module=model,
         call=caller(model, recipe.outputs),
-        tokenizer=tokenizer,
+        folder=source.tokenizer_folder,
         task=task,
         outputs=recipe.outputs,
         source={
@@ -65,18 +85,18 @@ def load_adapter(source: AdapterSource, options: ExportOptions, processor_dir: P
         },
         labels=source.base.labels,
     )
-    return text_subject(loaded, options, processor_dir)
+    return tokenized_subject(loaded, tokenizer, options, processor_dir)
 
 
-def refuse_changed_answers(
-    source: AdapterSource, before: Mapping[str, Array], after: Mapping[str, Array], agreement: str
-) -> None:
-    """Raise SourceError unless the merged model answers as base and adapter did apart."""
-    for name, wanted in before.items():
-        found = after[name]
-        error = float(np.abs(wanted - found).max())
+def refuse_changed_answers(source: AdapterSource, merge: Merge, answers: str) -> None:
+    """Raise SourceError unless the merged model answers as base and adapter did apart.
+
+    answers: their kind, a word of `edgekit_runtime.answers.KINDS`.
+    """
+    changed = same_decisions(answers, merge.feeds, merge.before, merge.after) < 1.0
+    for name, wanted in merge.before.items():
+        error = float(np.abs(wanted - merge.after[name]).max())
         allowed = _MERGE_TOLERANCE * max(1.0, float(np.abs(wanted).max()))
-        changed = agreement == "classification" and (wanted.argmax(-1) != found.argmax(-1)).any()
         if changed or not error <= allowed:
             raise SourceError(
                 f"{source.folder}: merged into {source.base.folder}, it gives other answers than before:"
@@ -146,18 +166,14 @@ def _mismatch(source: AdapterSource, why: str) -> SourceError:
     )
 
 
-def _rows(tokenizer: object, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    import torch
-
-    encoded = tokenizer(list(SENTENCES[:_ROWS]), None, truncation=True, max_length=64, padding=True)  # type: ignore[operator]
-    return {name: torch.tensor(values) for name, values in encoded.items()}
+def _feeds(tokenizer: HubTokenizer) -> dict[str, Array]:
+    encoded = tokenizer(list(SENTENCES[:_ROWS]), None, truncation=True, max_length=64, padding=True)
+    return {name: np.array(values, dtype=np.int64) for name, values in encoded.items()}
 
 
-def _answers(
-    model: torch.nn.Module, outputs: Sequence[str], feeds: Mapping[str, torch.Tensor]
-) -> dict[str, Array]:
+def _answers(model: torch.nn.Module, outputs: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
     import torch
 
     with torch.inference_mode():
-        result = model(**feeds)
+        result = model(**{name: torch.from_numpy(array) for name, array in feeds.items()})
     return {name: result[name].numpy() for name in outputs}

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.errors import SourceError, UsageError
 from edgekit.exporting.loading import refuse_bad_numbers, require
-from edgekit.exporting.options import AUTO, ExportOptions
+from edgekit.exporting.options import AUTO, CUSTOM, ExportOptions
 from edgekit.exporting.subject import Case, Facts, Range, Subject
 from edgekit_runtime.values import DTYPES
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from edgekit_runtime.session import Array
 
-CUSTOM = "custom"
 #: Sizes tried for every axis that may vary; those outside its range are left out.
 SIZES = (1, 2, 7, 13)
+#: Inputs tried beside the example where no axis varies.
+FIXED_CASES = 4
 #: An axis of size 1 would be traced as the constant 1.
 _LEAST_TRACED = 3
 
@@ -37,27 +38,34 @@ def load_module(
     """
     require("onnxscript")
     examples = _examples(module, options)
-    axes = _axes(examples, options)
+    axes: Mapping[str, Mapping[int, str]] = (
+        {name: {} for name in examples} if options.static else _axes(examples, options)
+    )
     given: Mapping[str, Range] = {**(known_ranges or {}), **options.axis_ranges}
     ranges = {name: given.get(name, (1, None)) for named in axes.values() for name in named.values()}
     example_sizes = _sizes(examples, axes)
     traced = {name: _traced_size(example_sizes[name], ranges[name]) for name in example_sizes}
-    varied = _Variations(examples=examples, axes=axes, seed=options.seed)
+    varied = Variations(examples=examples, axes=axes, seed=options.seed)
     call = _caller(module, tuple(examples), options.output_names)
     return Subject(
         module=module,
         call=call,
         facts=Facts(
             task=CUSTOM,
-            agreement="tensor",
+            answers="tensor",
             axes=axes,
-            source={"kind": "torch module", "class": type(module).__qualname__},
+            source=_source(module, options),
         ),
         trace=varied.at(traced),
         ranges=ranges,
         outputs=_output_names(call, examples, options),
         cases=list(_cases(examples, varied, example_sizes, traced, ranges)),
     )
+
+
+def _source(module: torch.nn.Module, options: ExportOptions) -> dict[str, str]:
+    shape = {"shape": "fixed: as the example inputs"} if options.static else {}
+    return {"kind": "torch module", "class": type(module).__qualname__, **shape}
 
 
 def weights_digest(module: torch.nn.Module) -> str:
@@ -73,19 +81,10 @@ def weights_digest(module: torch.nn.Module) -> str:
     return "sha256:" + digest.hexdigest()
 
 
-def _examples(module: torch.nn.Module, options: ExportOptions) -> dict[str, Array]:
+def refuse_unready(module: torch.nn.Module) -> None:
+    """Raise SourceError unless the module is in eval mode, on the CPU, in fp32, and of finite weights."""
     import torch
 
-    if options.task not in (AUTO, CUSTOM):
-        raise UsageError(
-            f"a torch module is exported as task 'custom', not {options.task!r}",
-            hint="to keep the task, save the model and its tokenizer in a folder and export that",
-        )
-    if not options.example_inputs:
-        raise UsageError(
-            "a torch module needs example_inputs",
-            hint='example_inputs={"x": torch.zeros(2, 3)}, by forward\'s names',
-        )
     if module.training:
         raise SourceError("the module is in training mode", hint="call module.eval() first")
     for name, weight in module.state_dict().items():
@@ -95,6 +94,20 @@ def _examples(module: torch.nn.Module, options: ExportOptions) -> dict[str, Arra
                 hint="call module.cpu().float() first",
             )
     refuse_bad_numbers(module, "the module")
+
+
+def _examples(module: torch.nn.Module, options: ExportOptions) -> dict[str, Array]:
+    if options.task not in (AUTO, CUSTOM):
+        raise UsageError(
+            f"this source is exported as task 'custom', not {options.task!r}",
+            hint="to keep the task, give the torch module itself with `processor`, or a folder",
+        )
+    if not options.example_inputs:
+        raise UsageError(
+            "a torch module needs example_inputs",
+            hint='example_inputs={"x": torch.zeros(2, 3)}, by forward\'s names',
+        )
+    refuse_unready(module)
     return {name: _example(name, tensor) for name, tensor in options.example_inputs.items()}
 
 
@@ -152,7 +165,7 @@ def _traced_size(size: int, limits: Range) -> int:
 
 def _cases(
     examples: Mapping[str, Array],
-    varied: _Variations,
+    varied: Variations,
     example_sizes: Mapping[str, int],
     traced: Mapping[str, int],
     ranges: Mapping[str, Range],
@@ -171,7 +184,8 @@ def _cases(
             shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
             yield Case(name=f"random values, {shown}", feeds=varied.at(sizes), golden=True)
     if not traced:
-        yield Case(name="random values", feeds=varied.at({}), golden=True)
+        for number in range(1, FIXED_CASES + 1):
+            yield Case(name=f"random values {number}", feeds=varied.at({}), golden=True)
 
 
 def _within(size: int, limits: Range) -> int:
@@ -179,7 +193,7 @@ def _within(size: int, limits: Range) -> int:
     return max(low or 1, min(size, high or size))
 
 
-class _Variations:
+class Variations:
     """Inputs of other sizes, drawn from the example's own values so that they stay legal."""
 
     def __init__(
@@ -190,6 +204,7 @@ class _Variations:
         self._rng = np.random.default_rng(seed)
 
     def at(self, sizes: Mapping[str, int]) -> dict[str, Array]:
+        """Inputs at these sizes of the named axes."""
         return {name: self._vary(array, self._axes[name], sizes) for name, array in self._examples.items()}
 
     def _vary(self, example: Array, axes: Mapping[int, str], sizes: Mapping[str, int]) -> Array:
@@ -210,26 +225,26 @@ class _Variations:
 def _caller(
     module: torch.nn.Module, inputs: tuple[str, ...], names: tuple[str, ...]
 ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
-    named = _takes(module, inputs)
+    named = takes(module, inputs)
 
     def call(feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if named:
-            flat = _flatten(module(**{name: feeds[name] for name in inputs}))
+            flat = flatten(module(**{name: feeds[name] for name in inputs}))
         else:
-            flat = _flatten(module(*(feeds[name] for name in inputs)))
+            flat = flatten(module(*(feeds[name] for name in inputs)))
         return dict(zip(names, flat.values(), strict=True)) if names else flat
 
     return call
 
 
-def _takes(module: torch.nn.Module, inputs: tuple[str, ...]) -> bool:
+def takes(module: torch.nn.Module, inputs: tuple[str, ...]) -> bool:
     """Whether forward knows the inputs by name. If not one of them (a Sequential), they go by position."""
     parameters = inspect.signature(module.forward).parameters
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     return takes_any or any(name in parameters for name in inputs)
 
 
-def _flatten(result: object) -> dict[str, torch.Tensor]:
+def flatten(result: object) -> dict[str, torch.Tensor]:
     """The module's tensors by name: its own keys, or output, output_1, ..."""
     import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from edgekit.errors import ExportFailed
 from edgekit.exporting.clean import clean
 from edgekit.exporting.embedding import write_embedded
+from edgekit.exporting.failing import WRAPPED, explain, fixed_axis, found_fixed, inner_path, why_fixed
 from edgekit.exporting.quiet import kept_environment, quiet_libraries
 from edgekit.exporting.subject import Facts, Subject
 from edgekit_runtime.values import DTYPES, Signature, TensorSpec
@@ -28,7 +29,17 @@ DATA_FILE = "model.onnx.data"
 #: One protobuf file ends at 2 GB; far enough below it, weights go to a file beside the graph.
 EXTERNAL_OVER_BYTES = 1_500_000_000
 #: What decides the exported graph, besides the model and the options.
-TOOLS = ("edgekit", "edgekit-runtime", "torch", "transformers", "onnxscript", "onnx-ir", "tokenizers")
+TOOLS = (
+    "edgekit",
+    "edgekit-runtime",
+    "torch",
+    "transformers",
+    "onnx",
+    "onnxscript",
+    "onnx-ir",
+    "tokenizers",
+    "pillow",
+)
 
 
 def tool_versions() -> dict[str, str]:
@@ -90,13 +101,13 @@ def traced(subject: Subject, opset: int) -> Traced:
                     verbose=False,
                 )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as problem:
-            raise _failure(problem) from problem
+            raise explain(problem, subject.module) from problem
     if program is None or program.exported_program is None:
         raise ExportFailed("torch.onnx.export returned nothing", hint="please report this")
     model: ir.Model = program.model
     places = list(_places(model))
-    clean(model, inputs=tuple(subject.trace), outputs=subject.outputs, prefix=f"{_WRAPPED}.")
-    _refuse_fixed_axes(signature(model), subject.facts.axes)
+    clean(model, inputs=tuple(subject.trace), outputs=subject.outputs, prefix=f"{WRAPPED}.")
+    _refuse_fixed_axes(model, subject, module, feeds)
     named = {value.name or "": place for value, place in places if value.graph is model.graph}
     return Traced(model=model, program=program.exported_program, places=named)
 
@@ -114,7 +125,7 @@ def _places(model: ir.Model) -> Iterator[tuple[ir.Value, Place]]:
             continue
         for value in node.outputs[:1]:
             if value.name == found[1] or value.is_graph_output():
-                module = scopes[-2].removeprefix(_WRAPPED).removeprefix(".") if len(scopes) > 1 else ""
+                module = inner_path(scopes[-2]) if len(scopes) > 1 else ""
                 yield value, Place(node=found[1], operator=found[2], module=module)
 
 
@@ -154,8 +165,6 @@ def signature(model: ir.Model) -> Signature:
 
 # --- tracing ------------------------------------------------------------------------------------------
 
-_WRAPPED = "model"
-
 
 def _wrapper(subject: Subject) -> torch.nn.Module:
     """A module with positional tensors in and a tuple of tensors out, as the exporter likes them."""
@@ -166,7 +175,7 @@ def _wrapper(subject: Subject) -> torch.nn.Module:
     class Traced(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.add_module(_WRAPPED, subject.module)
+            self.add_module(WRAPPED, subject.module)
 
         def forward(self, *feeds: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return tuple(subject.call(dict(zip(names, feeds, strict=True))).values())
@@ -186,34 +195,18 @@ def _dynamic_shapes(subject: Subject) -> tuple[tuple[dict[int, Any], ...]]:
     return (tuple({axis: dims[name] for axis, name in named.items()} for named in axes),)
 
 
-def _refuse_fixed_axes(found: Signature, axes: Mapping[str, Mapping[int, str]]) -> None:
-    """An axis that was declared to vary and came out fixed would break at the next shape."""
-    for spec in found.inputs:
-        for axis, name in axes.get(spec.name, {}).items():
-            if spec.shape[axis] != name:
-                raise ExportFailed(
-                    f"the axis {name!r} of {spec.name!r} cannot vary: tracing fixed it at {spec.shape[axis]}",
-                    hint="the model's code uses that size as a constant; of a module, leave the axis out"
-                    " of dynamic_axes",
-                )
+def _refuse_fixed_axes(
+    model: ir.Model, subject: Subject, module: torch.nn.Module, feeds: Sequence[torch.Tensor]
+) -> None:
+    """Raise ExportFailed for an axis that was to vary and came out fixed, saying why torch fixed it."""
+    import torch
 
-
-def _failure(problem: Exception) -> ExportFailed:
-    """The innermost reason: torch wraps it in pages about how to report it."""
-    cause: BaseException = problem
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    reason = str(cause).strip().splitlines()
-    shown = " ".join(line.strip() for line in reason[:6])[:600] or type(cause).__name__
-    fixed = (
-        "specialized" in shown or "Constraints violated" in shown or ("not in" in shown and "Dim" in shown)
-    )
-    hint = (
-        "this axis cannot vary: leave it out of dynamic_axes, or mend the module so that it does"
-        if fixed
-        else "the reason is in the module's code; `torch.export.export` shows it with its stack"
-    )
-    return ExportFailed(f"torch cannot export the model: {type(cause).__name__}: {shown}", hint=hint)
+    fixed = found_fixed(signature(model), subject.facts.axes)
+    if not fixed:
+        return
+    with quiet_libraries(), kept_environment(), torch.no_grad(), subject.tracing():
+        why = why_fixed(module, feeds, _dynamic_shapes(subject))
+    raise fixed_axis(f"{fixed}: {why}" if why else fixed)
 
 
 # --- describing ---------------------------------------------------------------------------------------

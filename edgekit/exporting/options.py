@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
+from edgekit.files.digests import tree_digest
 from edgekit.values import Tolerance
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ OPSETS = range(18, 24)
 DEFAULT_TOLERANCE = Tolerance(atol=5e-5, rtol=1e-5)
 
 AUTO = "auto"
+CUSTOM = "custom"
 SHORTEST_MAX_LENGTH = 8
 
 
@@ -31,13 +33,16 @@ SHORTEST_MAX_LENGTH = 8
 class ExportOptions:
     """How to export.
 
-    task: "auto" reads it from the source; a module is always "custom".
+    task: "auto" reads it from the source; a module is "custom", or serves a built-in task with `processor`.
     max_length: tokens a row may have; by default the most that tokenizer and model take.
     allow_pickle: read *.bin weights (tensors only); trust_remote_code: run code of the folder.
-    example_inputs, dynamic_axes, axis_ranges, output_names: for a torch module, which has no
+    processor: for a module with a task, the directory of its processor or settings of one (ImageSettings,
+    AudioSettings); labels: of its classes, in order. The task names its inputs, axes and outputs.
+    static: fix every axis, at the longest row or the first example; for models that allow no other size.
+    example_inputs, dynamic_axes, axis_ranges, output_names: for a torch module of no task, which has no
     config. Inputs go to forward by name, or in order when it knows none of the names.
     `dynamic_axes={"x": {0: "batch"}}` names the axes that may vary; equal names are equal sizes;
-    `axis_ranges={"sequence": (1, 512)}` says how far an axis may go.
+    `axis_ranges={"sequence": (1, 512)}` says how far an axis may go, of an ONNX file too.
     force: export again even when the output is up to date.
     base: the folder of an adapter's base model, when its config does not lead there.
     revision: branch, tag or commit of a hub model.
@@ -54,6 +59,9 @@ class ExportOptions:
     dynamic_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     axis_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
+    processor: object | None = None
+    labels: Sequence[str] = ()
+    static: bool = False
     seed: int = 0
     force: bool = False
     base: Path | None = None
@@ -75,6 +83,11 @@ class ExportOptions:
                 f"max_length {self.max_length} leaves no room for a text beside its special tokens",
                 hint=f"give at least {SHORTEST_MAX_LENGTH}",
             )
+        if isinstance(self.labels, str):
+            raise UsageError("labels is one text", hint='give a list, such as ["cat", "dog"]')
+        twice = sorted({label for label in self.labels if list(self.labels).count(label) > 1})
+        if twice:
+            raise UsageError(f"labels: {twice[0]!r} is there twice", hint="each class needs its own word")
 
     def deciding(self) -> dict[str, object]:
         """The options that decide what the output holds, for its inputs digest."""
@@ -88,7 +101,16 @@ class ExportOptions:
             "seed": self.seed,
             "axis_ranges": {name: list(limits) for name, limits in self.axis_ranges.items()},
             "name": self.name,
+            "processor": self._processor_digest(),
+            "labels": list(self.labels),
+            "static": self.static,
         }
+
+    def _processor_digest(self) -> str:
+        """Of a directory its content, of settings what they hold."""
+        if isinstance(self.processor, str | Path):
+            return tree_digest(Path(self.processor)) if Path(self.processor).exists() else ""
+        return "" if self.processor is None else repr(self.processor)
 
 
 def parse_tolerance(text: str) -> Tolerance:
@@ -103,3 +125,17 @@ def parse_tolerance(text: str) -> Tolerance:
             hint=f"the default is {DEFAULT_TOLERANCE.atol:g},{DEFAULT_TOLERANCE.rtol:g}",
         )
     return Tolerance(atol=numbers[0], rtol=numbers[1] if len(numbers) == 2 else DEFAULT_TOLERANCE.rtol)
+
+
+def parse_axes(texts: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Read "NAME=LOWEST:HIGHEST", each for one axis. Raises UsageError."""
+    ranges = {}
+    for text in texts:
+        name, _, limits = text.partition("=")
+        low, _, high = limits.partition(":")
+        if not (name and low.isdecimal() and high.isdecimal() and 1 <= int(low) < int(high)):
+            raise UsageError(
+                f"--axis: {text!r} is not NAME=LOWEST:HIGHEST", hint="such as --axis sequence=1:512"
+            )
+        ranges[name] = (int(low), int(high))
+    return ranges

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgekit.errors import SourceError, UsageError
-from edgekit.exporting.options import AUTO, ExportOptions
+from edgekit.exporting.options import AUTO, CUSTOM, ExportOptions
 from edgekit.exporting.source import CONFIG, inspect_folder
 
 if TYPE_CHECKING:
@@ -58,9 +58,14 @@ class ModuleSource:
         return weights_digest(self.module)
 
     def load(self, options: ExportOptions, processor_dir: Path) -> Subject:
-        """Check it on its example inputs. It has no processor."""
+        """Check it on its example inputs, or for a task on what its processor makes."""
+        if options.task not in (AUTO, CUSTOM):
+            from edgekit.exporting.tasked import load_tasked
+
+            return load_tasked(self.module, options, processor_dir)
         from edgekit.exporting.module import load_module
 
+        _refuse_options(options, "processor", "labels")
         return load_module(self.module, options)
 
 
@@ -71,6 +76,7 @@ def inspect_source(source: str | Path | object, options: ExportOptions) -> Origi
     """
     if not isinstance(source, str | Path):
         return _inspect_object(source, options)
+    _refuse_options(options, "processor", "labels")
     path = _find(source, options)
     if path.is_file():
         return _inspect_file(path, options)
@@ -83,6 +89,7 @@ def _inspect_object(source: object, options: ExportOptions) -> Origin:
     if hasattr(source, "graph_module") and hasattr(source, "range_constraints"):
         from edgekit.exporting.program import ProgramSource
 
+        _refuse_options(options, "processor", "labels")
         return ProgramSource(program=source)
     return ModuleSource(source)  # type: ignore[arg-type]  # its digest refuses what is no module
 
@@ -105,7 +112,7 @@ def _inspect_file(path: Path, options: ExportOptions) -> Origin:
     if path.suffix == ONNX_SUFFIX:
         from edgekit.exporting.imported import inspect_onnx
 
-        _refuse_options(options, "example_inputs", "dynamic_axes", "output_names")
+        _refuse_options(options, "example_inputs", "dynamic_axes", "output_names", "static")
         return inspect_onnx(path, options)
     if path.suffix == PROGRAM_SUFFIX:
         from edgekit.exporting.program import inspect_program
@@ -154,8 +161,11 @@ _FOR = {
     "revision": "--revision is for models from the hub",
     "example_inputs": "example_inputs are for torch modules and exported programs",
     "dynamic_axes": "dynamic_axes are for torch modules",
-    "axis_ranges": "axis_ranges are for torch modules and ONNX files",
+    "axis_ranges": "axis ranges (--axis) are for ONNX files and torch modules",
     "output_names": "output_names are for torch modules and exported programs",
+    "processor": "processor is for torch modules that serve a task",
+    "labels": "labels are for torch modules that serve a task",
+    "static": "--static is for what torch traces; the axes of an ONNX file are what they are",
 }
 
 

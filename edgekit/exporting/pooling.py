@@ -6,32 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgekit.errors import SourceError
-from edgekit.exporting.folder import Loaded, source_facts, text_recipe, text_subject
+from edgekit.exporting.folder import source_facts, text_recipe
 from edgekit.exporting.hub import provenance
-from edgekit.exporting.loading import explained, load_model, load_tokenizer, refuse_bad_numbers
+from edgekit.exporting.loaded import Loaded
+from edgekit.exporting.loading import UNREAD, explained, load_model, load_tokenizer, refuse_bad_numbers
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.sentence import OUTPUT, Dense, Normalize, Pooling, SentenceSource
 from edgekit.exporting.subject import Subject
-from edgekit.exporting.texts import LONG, SENTENCES
-from edgekit_runtime.processors import Processor, load_processor
+from edgekit.exporting.text import tokenized_subject
 
 if TYPE_CHECKING:
     import torch
-
-    from edgekit_runtime.session import Array
-
-#: Padding adds only zeros to sums: a right model moves by fp32 rounding, one without its mask by 1e-2.
-_PADDING_TOLERANCE = 1e-4
 
 
 def load_sentence(source: SentenceSource, options: ExportOptions, processor_dir: Path) -> Subject:
     """Load the encoder, put the chain behind it, and prove that padding changes no embedding."""
     task = source.encoder.task
     recipe = text_recipe(task)
-    encoder = load_model(source.encoder, recipe.auto_class, options)
+    encoder = load_model(source.encoder, recipe.auto_class, options, UNREAD)
     tokenizer = load_tokenizer(source.encoder.folder, options)
     if source.max_length is not None:
         tokenizer.model_max_length = min(source.max_length, tokenizer.model_max_length)
@@ -49,7 +42,7 @@ def load_sentence(source: SentenceSource, options: ExportOptions, processor_dir:
         model=encoder,
         module=module,
         call=call,
-        tokenizer=tokenizer,
+        folder=source.folder,
         task=task,
         outputs=(OUTPUT,),
         source={
@@ -59,9 +52,7 @@ def load_sentence(source: SentenceSource, options: ExportOptions, processor_dir:
             "modules": ", ".join(["Transformer", *map(_word, source.steps)]),
         },
     )
-    subject = text_subject(loaded, options, processor_dir)
-    _refuse_padding_that_counts(subject, source, load_processor(processor_dir))
-    return subject
+    return tokenized_subject(loaded, tokenizer, options, processor_dir)
 
 
 def _word(step: Pooling | Dense | Normalize) -> str:
@@ -138,27 +129,3 @@ def _dense_layer(step: Dense) -> torch.nn.Module:
             {name.removeprefix("linear."): value.to(torch.float32) for name, value in state.items()}
         )
     return torch.nn.Sequential(linear, getattr(torch.nn, step.activation)())
-
-
-def _refuse_padding_that_counts(subject: Subject, source: SentenceSource, processor: Processor) -> None:
-    """Compare each row by itself with the same row in a padded batch."""
-    rows = [SENTENCES[0], SENTENCES[3], LONG]
-    together = _run(subject, processor.feeds(rows))
-    for at, row in enumerate(rows):
-        alone = _run(subject, processor.feeds([row]))[0]
-        error = float(np.abs(alone - together[at]).max())
-        if not error <= _PADDING_TOLERANCE * max(1.0, float(np.abs(alone).max())):
-            raise SourceError(
-                f"{source.folder}: padding changes an embedding by {error:.1e}: the original itself reads "
-                f"padding tokens ({row[:40]!r})",
-                hint="does the model heed attention_mask, and does the tokenizer give one?",
-            )
-
-
-def _run(subject: Subject, feeds: Mapping[str, Array]) -> Array:
-    import torch
-
-    with torch.inference_mode():
-        outputs = subject.call({name: torch.from_numpy(array) for name, array in feeds.items()})
-    found: Array = outputs[OUTPUT].numpy()
-    return found

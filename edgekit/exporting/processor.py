@@ -6,7 +6,8 @@ Parity is not assumed because both use one library: settings that live outside t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import ItemsView, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,10 +15,12 @@ from edgekit.errors import ExportWrong, SourceError
 from edgekit.exporting.texts import TRICKY
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.processors import TextProcessor, TextSettings, write_text_processor
-from edgekit_runtime.processors.base import Row
-from edgekit_runtime.processors.text import TEXT_INPUTS, ParityCase
+from edgekit_runtime.processors.base import TextContext, TextRow, Words
+from edgekit_runtime.processors.text import LONGEST_FIRST, ONLY_SECOND, TEXT_INPUTS, ParityCase
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
+
     from edgekit_runtime.session import Array
 
 #: transformers' word for "no limit known" is 1e30.
@@ -28,6 +31,19 @@ FALLBACK_LENGTH = 512
 _TRAVELLING_CHARACTERS = 400
 
 
+class Encoded(Protocol):
+    """What is used of what a transformers tokenizer gives."""
+
+    def __getitem__(self, key: str) -> list[list[int]]: ...
+
+    @property
+    def encodings(self) -> list[Encoding]: ...
+
+    def items(self) -> ItemsView[str, list[list[int]]]: ...
+
+    def word_ids(self, batch_index: int) -> list[int | None]: ...
+
+
 class HubTokenizer(Protocol):
     """What is used of a transformers tokenizer."""
 
@@ -36,23 +52,38 @@ class HubTokenizer(Protocol):
     truncation_side: str
     pad_token_id: int | None
     pad_token_type_id: int
+    mask_token: str | None
+    mask_token_id: int | None
     model_input_names: list[str]
     all_special_ids: list[int]
     is_fast: bool
 
     def __call__(
         self,
-        text: list[str],
+        text: list[str] | list[list[str]],
         text_pair: list[str] | None = None,
         *,
-        truncation: bool,
+        truncation: bool | str,
         max_length: int,
         padding: bool,
-    ) -> Mapping[str, list[list[int]]]: ...
+        is_split_into_words: bool = False,
+    ) -> Encoded: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a task has texts read. truncation: of pairs; rows: what is compared with transformers."""
+
+    truncation: str = LONGEST_FIRST
+    rows: tuple[TextRow | Words, ...] = TRICKY
 
 
 def travelling_processor(
-    tokenizer: HubTokenizer, inputs: tuple[str, ...], max_length: int, directory: Path
+    tokenizer: HubTokenizer,
+    inputs: tuple[str, ...],
+    max_length: int,
+    directory: Path,
+    reading: Reading | None = None,
 ) -> TextProcessor:
     """Write `directory` and prove it. Raises ExportWrong at the first row that is read differently."""
     if tokenizer.pad_token_id is None:
@@ -62,23 +93,27 @@ def travelling_processor(
             " config.pad_token_id equal to it",
         )
     tokenizer_json = _tokenizer_json(tokenizer)
+    reading = reading or Reading()
     settings = TextSettings(
         inputs=inputs,
         max_length=max_length,
         padding_side=tokenizer.padding_side,
         truncation_side=tokenizer.truncation_side,
+        truncation=reading.truncation,
         pad_id=tokenizer.pad_token_id,
         pad_type_id=tokenizer.pad_token_type_id if "token_type_ids" in inputs else 0,
+        mask_id=tokenizer.mask_token_id,
     )
-    rows = _rows_with_tokens(tokenizer, max_length)
+    original = _Original(tokenizer=tokenizer, max_length=max_length, truncation=reading.truncation)
+    rows = [row for row in reading.rows if original.takes(row)]
     cases = [
-        ParityCase(row=row, input_ids=tuple(_encode(tokenizer, [row], max_length)["input_ids"][0]))
+        ParityCase(row=row, input_ids=tuple(original.encode([row])["input_ids"][0]))
         for row in rows
-        if sum(map(len, row)) <= _TRAVELLING_CHARACTERS
+        if sum(map(len, row.words if isinstance(row, Words) else row)) <= _TRAVELLING_CHARACTERS
     ]
     try:
         processor = write_text_processor(directory, tokenizer=tokenizer_json, settings=settings, parity=cases)
-        _prove(tokenizer, processor, rows, max_length)
+        _prove(original, processor, rows)
     except ExportWrong:
         raise
     except EdgekitError as problem:
@@ -123,41 +158,77 @@ def _tokenizer_json(tokenizer: HubTokenizer) -> bytes:
     return str(backend.to_str(pretty=False)).encode("utf-8")
 
 
-def _rows_with_tokens(tokenizer: HubTokenizer, max_length: int) -> list[Row]:
-    """The tricky rows; without those that give no token at all, which no model can take."""
-    return [row for row in TRICKY if _encode(tokenizer, [row], max_length)["input_ids"][0]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Original:
+    """The tokenizer of transformers, called as the task calls it."""
 
+    tokenizer: HubTokenizer
+    max_length: int
+    truncation: str
 
-def _encode(tokenizer: HubTokenizer, rows: Sequence[Row], max_length: int) -> Mapping[str, list[list[int]]]:
-    texts = [row if isinstance(row, str) else row[0] for row in rows]
-    pairs = None if isinstance(rows[0], str) else [row[1] for row in rows]
-    return tokenizer(texts, pairs, truncation=True, max_length=max_length, padding=len(rows) > 1)
-
-
-def _prove(tokenizer: HubTokenizer, processor: TextProcessor, rows: Sequence[Row], max_length: int) -> None:
-    for row in rows:
-        _compare(_encode(tokenizer, [row], max_length), processor.feeds([row]), repr(row)[:80])
-    for batch in (
-        [row for row in rows if isinstance(row, str)],
-        [row for row in rows if not isinstance(row, str)],
-    ):
-        _compare(
-            _encode(tokenizer, batch, max_length),
-            processor.feeds(batch),
-            f"a padded batch of {len(batch)} rows",
+    def encode(self, rows: Sequence[TextRow | Words]) -> Encoded:
+        """A batch of rows of one kind, padded when there are several."""
+        pairs = [row[1] for row in rows if isinstance(row, tuple)]
+        return self.tokenizer(
+            [_first(row) for row in rows],  # type: ignore[arg-type]  # rows are of one kind
+            pairs or None,
+            truncation=self.truncation if pairs else True,
+            max_length=self.max_length,
+            padding=len(rows) > 1,
+            is_split_into_words=isinstance(rows[0], Words),
         )
 
+    def takes(self, row: TextRow | Words) -> bool:
+        """Whether the row gives tokens, and the first of a pair leaves room where only the second is cut."""
+        if isinstance(row, tuple) and self.truncation == ONLY_SECOND:
+            return len(self.encode([row[0]])["input_ids"][0]) <= self.max_length // 2
+        return bool(self.encode([row])["input_ids"][0])
 
-def _compare(expected: Mapping[str, list[list[int]]], got: Mapping[str, Array], what: str) -> None:
+
+def _first(row: TextRow | Words) -> str | list[str]:
+    if isinstance(row, Words):
+        return list(row.words)
+    return row if isinstance(row, str) else row[0]
+
+
+def _prove(original: _Original, processor: TextProcessor, rows: Sequence[TextRow | Words]) -> None:
+    for row in rows:
+        encoded, prepared = original.encode([row]), processor.prepare([row])
+        what = repr(row)[:80]
+        _compare(encoded, prepared.feeds, what)
+        for context in prepared.contexts:
+            _compare_places(encoded, context, what)
+    for kind in (str, tuple, Words):
+        batch = [row for row in rows if isinstance(row, kind)]
+        if batch:
+            what = f"a padded batch of {len(batch)} rows"
+            _compare(original.encode(batch), processor.feeds(batch), what)
+
+
+def _compare(expected: Encoded, got: Mapping[str, Array], what: str) -> None:
     for name, array in got.items():
         wanted = expected[name]
         if array.tolist() != wanted:
             line, column = _first_difference(wanted, array.tolist())
-            raise ExportWrong(
-                f"the processor that would travel reads {what} differently from transformers:"
-                f" {name} differs first in row {line}, token {column}",
-                hint="save the tokenizer again with a current transformers; if it persists, please report it",
-            )
+            raise _differently(what, f"{name} differs first in row {line}, token {column}")
+
+
+def _compare_places(expected: Encoded, got: object, what: str) -> None:
+    """Where in the text each token stands: tags and spans are read by it."""
+    if not isinstance(got, TextContext):
+        raise _differently(what, "it keeps no places of tokens")
+
+    if expected.encodings[0].offsets != list(got.offsets):
+        raise _differently(what, "tokens stand at other characters")
+    if expected.word_ids(0) != list(got.words):
+        raise _differently(what, "tokens are of other words")
+
+
+def _differently(what: str, how: str) -> ExportWrong:
+    return ExportWrong(
+        f"the processor that would travel reads {what} differently from transformers: {how}",
+        hint="save the tokenizer again with a current transformers; if it persists, please report it",
+    )
 
 
 def _first_difference(wanted: list[list[int]], got: list[list[int]]) -> tuple[int, int]:

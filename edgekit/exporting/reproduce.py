@@ -111,22 +111,31 @@ def _advice(recipe: Recipe) -> list[str]:
         for name, tensor in (options.example_inputs or {}).items()
     )
     said = {
+        **_of_task(options),
         "opset": options.opset,
         "tolerance": f"Tolerance(atol={options.tolerance.atol!r}, rtol={options.tolerance.rtol!r})",
         "dynamic_axes": {name: dict(axes) for name, axes in options.dynamic_axes.items()},
         "axis_ranges": dict(options.axis_ranges),
         "output_names": options.output_names,
+        "static": options.static,
         "seed": options.seed,
     }
     return [
         "# It was made of an object in memory, which no command can name. In Python:",
         "#   edgekit.export(module, OUTPUT, options=edgekit.ExportOptions(",
-        *_commented(f"    example_inputs={{{inputs}}},  # shape and dtype of each"),
+        *(_commented(f"    example_inputs={{{inputs}}},  # shape and dtype of each") if inputs else ()),
         *(line for name, value in said.items() for line in _commented(f"    {name}={value},")),
         "#   ))",
         "echo 'made by edgekit.export() of an object in memory; the call is in this script' >&2",
         "exit 2",
     ]
+
+
+def _of_task(options: ExportOptions) -> dict[str, object]:
+    """What a module of a task was exported with; its processor is the one that lies here."""
+    if options.processor is None:
+        return {}
+    return {"task": repr(options.task), "processor": repr("processor"), "labels": list(options.labels)}
 
 
 def _commented(text: str) -> list[str]:
@@ -140,6 +149,8 @@ def _words(options: ExportOptions) -> Iterator[str]:
         if value != getattr(standard, name):
             yield from (f"--{name.replace('_', '-')}", str(value))
     yield from ("--tolerance", f"{options.tolerance.atol!r},{options.tolerance.rtol!r}")
-    for name in ("allow_pickle", "trust_remote_code"):
+    for name, (low, high) in options.axis_ranges.items():
+        yield from ("--axis", f"{name}={low}:{high}")
+    for name in ("allow_pickle", "trust_remote_code", "static"):
         if getattr(options, name):
             yield f"--{name.replace('_', '-')}"

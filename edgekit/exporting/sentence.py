@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import SourceError
+from edgekit.exporting.choosing import LABELLED
 from edgekit.exporting.options import AUTO, ExportOptions
 from edgekit.exporting.source import (
     CONFIG,
@@ -196,10 +197,15 @@ def _length(folder: Path) -> int | None:
 
 
 def _refuse_two_meanings(encoder: FolderSource) -> None:
-    """A folder whose encoder carries a head could be meant as either."""
+    """A folder whose encoder carries a head with labels could be meant as either.
+
+    A head for masks is what encoders are trained with; its class often stays in the config.
+    """
     for name in task_names():
-        recipe = load_task(name).export
-        if recipe is not None and encoder.architecture.endswith(recipe.architectures):
+        task = load_task(name)
+        if task.export is None or task.answers not in LABELLED:
+            continue
+        if encoder.architecture.endswith(task.export.architectures):
             raise SourceError(
                 f"{encoder.folder}: could be {TASK} ({MODULES}) or {name} ({encoder.architecture})",
                 hint=f"give --task: {TASK}, {name}",

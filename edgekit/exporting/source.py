@@ -6,19 +6,19 @@ unknown task, missing or damaged weights, code that would run.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import SourceError, UnsafeSource
-from edgekit.exporting.options import AUTO, ExportOptions
+from edgekit.exporting.choosing import LABELLED, choose_task
+from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.weights import Weights, find_weights
 from edgekit.files.digests import file_digest, value_digest
 from edgekit.files.manifests import manifest_kind
 from edgekit.files.tables import read_json
-from edgekit.tasks import ExportRecipe, Task, load_task, task_names
+from edgekit.tasks import Task
 
 if TYPE_CHECKING:
     from edgekit.exporting.subject import Subject
@@ -34,8 +34,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-_NONE = ExportRecipe(architectures=(), auto_class="", outputs=())
-_AS_MODULE = "Any torch module exports as 'custom': edgekit.export(module, ...) in Python"
+#: Either holds the settings of a feature extractor or an image processor.
+_PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _READ_BY_LOADING = (".json", ".txt", ".model", ".py", ".jinja")
 
 
@@ -84,12 +84,9 @@ def inspect_folder(folder: Path, options: ExportOptions) -> FolderSource:
     Raises SourceError, or UnsafeSource for pickles and remote code without consent.
     """
     config = read_config(folder, options)
-    task, _ = _find_task(folder, config, options)
-    labels = read_labels(folder, config)
-    if task.name == "text-classification":
-        _check_single_label(folder, config, labels)
-    source = describe(folder, config, task, labels, options)
-    check_tokenizer(folder)
+    task = choose_task(folder / CONFIG, find_architecture(folder, config), config, options.task)
+    source = describe(folder, config, task, task_labels(task, folder, config), options)
+    check_preprocessor(folder, task)
     return source
 
 
@@ -112,14 +109,15 @@ def describe(
     options: ExportOptions,
 ) -> FolderSource:
     """The folder as a source for `task`; its weights are checked for being whole."""
-    dtype = config.get("dtype", config.get("torch_dtype"))
+    said = config.get("dtype", config.get("torch_dtype"))
+    weights = find_weights(folder, options.allow_pickle)
     return FolderSource(
         folder=folder,
         architecture=find_architecture(folder, config),
         task=task,
         labels=labels,
-        weights=find_weights(folder, options.allow_pickle),
-        dtype=dtype if isinstance(dtype, str) else "float32",
+        weights=weights,
+        dtype=", ".join(weights.dtypes) or (said if isinstance(said, str) else "float32"),
     )
 
 
@@ -166,8 +164,9 @@ def _refuse_code(folder: Path, config: Mapping[str, object], options: ExportOpti
     if options.trust_remote_code:
         return
     tables = {CONFIG: config}
-    if (folder / TOKENIZER_CONFIG).is_file():
-        tables[TOKENIZER_CONFIG] = read_table(folder / TOKENIZER_CONFIG)
+    for name in (TOKENIZER_CONFIG, *_PREPROCESSOR_FILES):
+        if (folder / name).is_file():
+            tables[name] = read_table(folder / name)
     for name, table in tables.items():
         if table.get("auto_map"):
             raise UnsafeSource(
@@ -187,62 +186,6 @@ def _refuse_quantized(folder: Path, config: Mapping[str, object]) -> None:
 # --- what it is for ------------------------------------------------------------------------------------
 
 
-def _find_task(folder: Path, config: Mapping[str, object], options: ExportOptions) -> tuple[Task, str]:
-    architecture = find_architecture(folder, config)
-    known = {name: task for name in task_names() if (task := load_task(name)).export is not None}
-    if options.task != AUTO:
-        return _forced_task(folder, architecture, options.task, known), architecture
-    fitting = [
-        task for task in known.values() if task.export and architecture.endswith(task.export.architectures)
-    ]
-    if len(fitting) == 1:
-        return fitting[0], architecture
-    if fitting:
-        names = ", ".join(task.name for task in fitting)
-        raise SourceError(
-            f"{folder / CONFIG}: {architecture} fits several tasks", hint=f"give --task: {names}"
-        )
-    gap = _known_gap(architecture)
-    raise SourceError(
-        f"{folder / CONFIG}: {architecture} serves no task that this edgekit exports{gap}",
-        hint=f"nearest: {_nearest(architecture, known)}. Supported tasks: {', '.join(known)}. {_AS_MODULE}",
-    )
-
-
-def _forced_task(folder: Path, architecture: str, name: str, known: Mapping[str, Task]) -> Task:
-    task = load_task(name)
-    if task.export is None or not task.export.architectures:
-        where = "comes from a sentence-transformers folder (modules.json)" if task.export else ""
-        raise SourceError(
-            f"a transformers folder cannot be exported as {name!r}" + f": it {where}" * bool(where),
-            hint=f"tasks of folders: {', '.join(_of_folders(known))}. {_AS_MODULE}",
-        )
-    if not architecture.endswith(task.export.architectures):
-        raise SourceError(
-            f"{folder / CONFIG}: a {architecture} has no head for the task {name!r}",
-            hint=f"that takes a class that ends in {' or '.join(task.export.architectures)}",
-        )
-    return task
-
-
-def _of_folders(known: Mapping[str, Task]) -> list[str]:
-    return [name for name, task in known.items() if task.export and task.export.architectures]
-
-
-def _known_gap(architecture: str) -> str:
-    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
-        return ": text-generation is not exported yet"
-    return ""
-
-
-def _nearest(architecture: str, known: Mapping[str, Task]) -> str:
-    """The task whose class names look most like this one."""
-    _, separator, head = architecture.rpartition("For")
-    endings = {ending: name for name in known for ending in (known[name].export or _NONE).architectures}
-    close = difflib.get_close_matches(separator + head, endings, n=1, cutoff=0.0)
-    return f"{endings[close[0]]} (classes that end in {close[0]})" if close else "none"
-
-
 def find_architecture(folder: Path, config: Mapping[str, object]) -> str:
     found = config.get("architectures")
     names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
@@ -259,7 +202,20 @@ def find_architecture(folder: Path, config: Mapping[str, object]) -> str:
     return names[0]
 
 
-def read_labels(folder: Path, config: Mapping[str, object]) -> tuple[str, ...]:
+def task_labels(task: Task, folder: Path, config: Mapping[str, object]) -> tuple[str, ...]:
+    """The labels of the model's classes in order; () where the task's answers are told without them."""
+    if task.answers not in LABELLED:
+        return ()
+    images = task.export is not None and task.export.processor == "image"
+    return read_labels(folder, config, repeated=images)
+
+
+def read_labels(folder: Path, config: Mapping[str, object], *, repeated: bool = False) -> tuple[str, ...]:
+    """The labels of a config in class order. Raises SourceError.
+
+    repeated: give classes of one label their number, as ImageNet needs it, which has two cranes;
+    otherwise such labels are refused.
+    """
     table = config.get("id2label")
     if table is None:
         count = config.get("num_labels", 2)
@@ -273,19 +229,27 @@ def read_labels(folder: Path, config: Mapping[str, object]) -> tuple[str, ...]:
         raise SourceError(
             f"{where} lacks class {missing.args[0]}", hint="number the classes from 0"
         ) from None
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        raise SourceError(f"{where} gives {twice[0]!r} to two classes", hint="each class needs its own word")
-    return labels
-
-
-def _check_single_label(folder: Path, config: Mapping[str, object], labels: tuple[str, ...]) -> None:
-    problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification") or len(labels) < 2:
-        what = problem if isinstance(problem, str) else "regression"
+    twice = {label for label in labels if labels.count(label) > 1}
+    if twice and not repeated:
         raise SourceError(
-            f"{folder / CONFIG}: a classifier of kind {what!r} with {len(labels)} label(s) is not supported",
-            hint=f"this edgekit exports classifiers of one label in two or more. {_AS_MODULE}",
+            f"{where} gives {min(twice)!r} to two classes", hint="each class needs its own word"
+        )
+    return tuple(f"{label} ({at})" if label in twice else label for at, label in enumerate(labels))
+
+
+# --- what it reads inputs with --------------------------------------------------------------------------
+
+
+def check_preprocessor(folder: Path, task: Task) -> None:
+    """Raise SourceError unless the folder says how the task's inputs become the model's."""
+    kind = task.export.processor if task.export is not None else ""
+    if kind == "text":
+        check_tokenizer(folder)
+    elif not any((folder / name).is_file() for name in _PREPROCESSOR_FILES):
+        word = "image_processor" if kind == "image" else "feature_extractor"
+        raise SourceError(
+            f"{folder}: no {_PREPROCESSOR_FILES[0]}, so how {kind} is to be read is not known",
+            hint=f"save it beside the weights: `{word}.save_pretrained(folder)`",
         )
 
 

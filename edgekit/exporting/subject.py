@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgekit_runtime.processors.base import Row
+from edgekit_runtime.processors.base import TextRow, Words
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +20,11 @@ Range = tuple[int | None, int | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Case:
-    """Inputs at one shape. rows: the texts they were made of; golden: recorded with the model."""
+    """Inputs at one shape. rows: the texts that made them, () for media; golden: recorded with the model."""
 
     name: str
     feeds: Mapping[str, Array]
-    rows: tuple[Row, ...] = ()
+    rows: tuple[TextRow | Words, ...] = ()
     golden: bool = False
 
 
@@ -32,12 +32,12 @@ class Case:
 class Facts:
     """What is known of a model without holding it.
 
-    agreement: "classification" (the top-1 must not change) or "tensor"; axes: the axes that may
-    vary, by input; source: where it came from, for the manifest; labels: in class order.
+    answers: how outputs are read and compared, a word of `edgekit_runtime.answers.KINDS`; axes: the
+    axes that may vary, by input; source: where it came from, for the manifest; labels: in class order.
     """
 
     task: str
-    agreement: str
+    answers: str
     axes: Mapping[str, Mapping[int, str]]
     source: Mapping[str, str]
     labels: tuple[str, ...] = ()

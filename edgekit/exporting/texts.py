@@ -5,6 +5,8 @@ Written for this purpose or taken from the Universal Declaration of Human Rights
 
 from __future__ import annotations
 
+from edgekit_runtime.processors.base import Words
+
 #: Several lengths and scripts; the first is short, the last one long.
 SENTENCES = (
     "It works.",
@@ -55,4 +57,26 @@ TRICKY: tuple[str | tuple[str, str], ...] = (
     ("", "only the second"),
     (LONG, "a short second text"),
     ("a short first text", LONG),
+)
+
+#: Asked about every text, where a task takes a question: short, so that the text has room in a short row.
+QUESTION = "What is it?"
+
+#: Labels to choose from, where a task takes them with the text.
+CANDIDATES = ("travel", "food")
+
+#: Texts in words on which two tokenizer implementations are likeliest to part.
+WORDS: tuple[Words, ...] = tuple(
+    Words(tuple(words))
+    for words in (
+        ("EU", "rejects", "German", "call", "to", "boycott", "British", "lamb", "."),
+        ("a", "", "word", "that", "is", "empty"),
+        ("New York", "is", "one word\there", " and", "spaces ", "stay"),
+        ("don't", "can't", "…", "''", "``", "-LRB-", "-RRB-", "$1,234.56", "50%"),
+        ("👩‍👩‍👧‍👦", "Ünïcödé", "e\u0301", "ﬁ", "東京", "สวัสดี", "नमस्ते", "שלום"),
+        ("[MASK]", "<mask>", "[SEP]", "</s>", "<unk>"),
+        ("antidisestablishmentarianism" * 4, "a" * 300),
+        ("x",),
+        ("word",) * 700,
+    )
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,19 @@ _INDEX = ".index.json"
 _OTHERS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf", "*.onnx", "*.safetensors")
 _MAX_HEADER = 100 * 1024 * 1024
 _LFS = b"version https://git-lfs"
+_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """The weight files that will be loaded. pickle: they are torch pickles, not safetensors."""
+    """The weight files that will be loaded. pickle: they are torch pickles, not safetensors.
+
+    dtypes: of the floating-point tensors, in torch's words, the most bytes first; () of pickles.
+    """
 
     files: tuple[Path, ...]
     pickle: bool
+    dtypes: tuple[str, ...] = ()
 
 
 def find_weights(folder: Path, allow_pickle: bool) -> Weights:
@@ -35,9 +41,11 @@ def find_weights(folder: Path, allow_pickle: bool) -> Weights:
     for name in (SAFETENSORS, SAFETENSORS + _INDEX):
         if (folder / name).is_file():
             tensors = _shards(folder / name) if name.endswith(_INDEX) else {folder / name: ()}
+            sizes: Counter[str] = Counter()
             for path, expected in tensors.items():
-                check_safetensors(path, expected)
-            return Weights(files=tuple(tensors), pickle=False)
+                sizes += check_safetensors(path, expected)
+            dtypes = tuple(_FLOATS[word] for word, _ in sizes.most_common() if word in _FLOATS)
+            return Weights(files=tuple(tensors), pickle=False, dtypes=dtypes)
     for name in (PICKLE, PICKLE + _INDEX):
         if (folder / name).is_file():
             files = tuple(_shards(folder / name)) if name.endswith(_INDEX) else (folder / name,)
@@ -45,8 +53,11 @@ def find_weights(folder: Path, allow_pickle: bool) -> Weights:
     raise _no_weights(folder)
 
 
-def check_safetensors(path: Path, expected: Sequence[str] = ()) -> None:
-    """Raise SourceError unless the header is sound, holds `expected` and ends where the file does."""
+def check_safetensors(path: Path, expected: Sequence[str] = ()) -> Counter[str]:
+    """Bytes of each dtype, in the words of the format.
+
+    Raises SourceError unless the header is sound, holds `expected` and ends where the file does.
+    """
     size = _whole_size(path)
     with path.open("rb") as stream:
         start = stream.read(8)
@@ -68,6 +79,11 @@ def check_safetensors(path: Path, expected: Sequence[str] = ()) -> None:
     ends = max((_end(path, name, entry) for name, entry in tensors.items()), default=0)
     if ends != size - 8 - length:
         raise _damaged(path, f"it should hold {8 + length + ends} bytes and holds {size}")
+    sizes: Counter[str] = Counter()
+    for entry in tensors.values():
+        start, end = entry["data_offsets"]
+        sizes[str(entry.get("dtype"))] += end - start
+    return sizes
 
 
 def _end(path: Path, name: str, entry: object) -> int:

@@ -13,7 +13,7 @@ from edgekit.exporting.checks import Expected, goldens, judge, original_outputs
 from edgekit.exporting.options import DEFAULT_TOLERANCE, ExportOptions, parse_tolerance
 from edgekit.exporting.subject import Case, Facts, Subject
 
-FACTS = Facts(task="text-classification", agreement="classification", axes={"x": {0: "batch"}}, source={})
+FACTS = Facts(task="text-classification", answers="classification", axes={"x": {0: "batch"}}, source={})
 LOGITS = np.array([[1.0, -1.0], [0.5, 2.0]], dtype=np.float32)
 
 
@@ -62,12 +62,15 @@ def test_another_answer_fails_and_no_tolerance_is_offered() -> None:
     assert "--tolerance" not in error.hint
 
 
-def test_no_tolerance_excuses_another_answer() -> None:
+def test_a_choice_that_the_original_does_not_make_within_the_tolerance_may_fall_either_way() -> None:
     from edgekit.values import Tolerance
 
     close = np.array([[1.0, 1.001]], np.float32)
-    with pytest.raises(ExportWrong, match="another class"):
-        judge(FACTS, [expected(close)], [{"logits": close[:, ::-1]}], Tolerance(atol=0.5, rtol=0))
+    loose = Tolerance(atol=0.5, rtol=0)
+    (check,) = judge(FACTS, [expected(close)], [{"logits": close[:, ::-1]}], loose)
+    assert check.agreement == 0.0
+    with pytest.raises(ExportWrong, match=r"differ by more than atol 0\.5"):
+        judge(FACTS, [expected(close * 3)], [{"logits": close[:, ::-1]}], loose)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,9 @@ def test_several_architectures_are_ambiguous(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("architecture", ["BertModel", "BertForMaskedLM", "LlamaForCausalLM", "Whatever"])
+@pytest.mark.parametrize(
+    "architecture", ["BertForNextSentencePrediction", "BertForMultipleChoice", "LlamaForCausalLM", "Whatever"]
+)
 def test_an_unsupported_task_lists_the_supported(folder: Path, architecture: str) -> None:
     error = refused(change(folder, architectures=[architecture]))
     assert architecture in error.message
@@ -114,9 +116,83 @@ def test_an_unsupported_task_lists_the_supported(folder: Path, architecture: str
     assert "nearest: " in error.hint
 
 
-def test_a_language_model_is_refused_with_the_reason(folder: Path) -> None:
-    error = refused(change(folder, architectures=["LlamaForCausalLM"]))
-    assert "text-generation is not exported yet" in error.message
+@pytest.mark.parametrize(
+    ("architecture", "changes", "task"),
+    [
+        ("BertForSequenceClassification", {}, "text-classification"),
+        (
+            "BertForSequenceClassification",
+            {"problem_type": "multi_label_classification"},
+            "multi-label-classification",
+        ),
+        ("BertForSequenceClassification", {"id2label": {"0": "score"}}, "regression"),
+        (
+            "BertForSequenceClassification",
+            {"id2label": {"0": "no", "1": "entailment"}},
+            "text-classification",
+        ),
+        ("RobertaForTokenClassification", {}, "token-classification"),
+        ("ElectraForQuestionAnswering", {}, "question-answering"),
+        ("MPNetForMaskedLM", {}, "fill-mask"),
+        ("XLMWithLMHeadModel", {}, "fill-mask"),
+        ("BertModel", {}, "feature-extraction"),
+    ],
+)
+def test_the_class_and_the_config_tell_the_task(
+    folder: Path, architecture: str, changes: dict[str, object], task: str
+) -> None:
+    found = inspect_folder(change(folder, architectures=[architecture], **changes), ExportOptions())
+    assert found.task.name == task
+    labelled = task in ("text-classification", "multi-label-classification", "token-classification")
+    assert bool(found.labels) == labelled
+
+
+@pytest.mark.parametrize("architecture", ["ViTForImageClassification", "Wav2Vec2ForCTC"])
+def test_without_its_preprocessor_a_model_of_images_or_sound_is_refused(
+    folder: Path, architecture: str
+) -> None:
+    error = refused(change(folder, architectures=[architecture]))
+    assert "preprocessor_config.json" in error.message
+    assert "save_pretrained" in error.hint
+
+
+def test_a_class_of_several_tasks_asks_for_one(folder: Path) -> None:
+    error = refused(change(folder, architectures=["CLIPModel"]))
+    assert "fits several tasks" in error.message
+    assert "image-embedding" in error.hint
+    assert "sentence-embedding" in error.hint
+
+
+def test_a_task_that_must_be_asked_for_is_given(folder: Path) -> None:
+    change(folder, id2label={"0": "contradiction", "1": "entailment"})
+    found = inspect_folder(folder, ExportOptions(task="zero-shot-classification"))
+    assert found.labels == ("contradiction", "entailment")
+
+
+def test_a_task_that_the_config_speaks_against_is_refused_with_the_reason(folder: Path) -> None:
+    error = refused(folder, task="zero-shot-classification")
+    assert "'entailment'" in error.message
+    assert "text-classification" in error.hint
+    assert "problem_type" in refused(folder, task="multi-label-classification").message
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [
+        ("LlamaForCausalLM", "text-generation"),
+        ("GPT2LMHeadModel", "text-generation"),
+        ("T5ForConditionalGeneration", "text2text-generation"),
+        ("VisionEncoderDecoderModel", "text2text-generation"),
+    ],
+)
+def test_a_model_that_writes_texts_is_refused_with_the_reason(
+    folder: Path, architecture: str, task: str
+) -> None:
+    change(folder, architectures=[architecture])
+    for asked in ("auto", "feature-extraction"):
+        error = refused(folder, task=asked)
+        assert task in error.message
+        assert "is not exported yet" in error.message
 
 
 def test_a_task_that_does_not_fit_the_architecture(folder: Path) -> None:
@@ -133,13 +209,17 @@ def test_an_unknown_task_names_the_nearest(tiny: Path) -> None:
         inspect_folder(tiny, ExportOptions(task="text-clasification"))
 
 
-@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
-def test_other_kinds_of_classifiers_are_refused(folder: Path, problem: str) -> None:
-    assert problem in refused(change(folder, problem_type=problem)).message
+def test_a_kind_of_classifier_that_serves_no_task_is_refused_with_every_reason(folder: Path) -> None:
+    error = refused(change(folder, problem_type="regression"))
+    assert "not text-classification: its problem_type is regression" in error.message
+    assert "not regression: it gives 2 numbers, not one" in error.message
 
 
-def test_one_label_is_a_regression(folder: Path) -> None:
-    assert "regression" in refused(change(folder, id2label={"0": "score"})).message
+def test_image_labels_that_repeat_are_told_apart_by_their_numbers(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("{}")
+    labels = {"0": "crane", "1": "heron", "2": "crane"}
+    change(folder, architectures=["ViTForImageClassification"], id2label=labels)
+    assert inspect_folder(folder, ExportOptions()).labels == ("crane (0)", "heron", "crane (2)")
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], {"0": "a", "2": "b"}, {"0": "same", "1": "same"}])
@@ -155,8 +235,9 @@ def test_without_labels_classes_are_called_as_transformers_calls_them(folder: Pa
 # --- safety ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
 def test_code_of_its_own_is_refused_without_consent(folder: Path, name: str) -> None:
+    (folder / "preprocessor_config.json").write_text("{}")
     change(folder, name, auto_map={"AutoModel": "modeling.Mine"})
     error = refused(folder)
     assert isinstance(error, UnsafeSource)

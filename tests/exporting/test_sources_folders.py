@@ -16,7 +16,7 @@ import edgekit
 from edgekit.errors import SourceError, UnsafeSource, UsageError
 from edgekit.exporting.adapter import AdapterSource
 from edgekit.exporting.folder import load_folder
-from edgekit.exporting.merging import refuse_changed_answers
+from edgekit.exporting.merging import Merge, refuse_changed_answers
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.origin import Origin, TorchOrigin, inspect_source
 from edgekit.exporting.quiet import kept_environment, quiet_libraries
@@ -25,7 +25,7 @@ from edgekit.exporting.sentence import SentenceSource
 from edgekit.exporting.source import inspect_folder
 from edgekit.exporting.subject import Subject
 from edgekit_runtime.processors import load_processor
-from tests.models import Size, tiny_classifier
+from tests.models import Size, tiny_classifier, tiny_model
 
 ROWS = ["a train is not a lamp", "good", "people report music, music, water and the bad lamp"]
 Put = Callable[..., Path]
@@ -225,8 +225,14 @@ def test_an_encoder_with_a_head_is_ambiguous_until_the_task_is_given(folder: Pat
     assert not isinstance(found, SentenceSource)
 
 
+def test_a_head_for_masks_left_in_the_config_changes_nothing(sentences: Path) -> None:
+    config = json.loads((sentences / "config.json").read_text())
+    write(sentences / "config.json", config | {"architectures": ["BertForMaskedLM"]})
+    assert isinstance(inspect_source(sentences, ExportOptions()), SentenceSource)
+
+
 def test_a_plain_folder_is_no_sentence_encoder(folder: Path) -> None:
-    assert "modules.json" in refused(folder, task="sentence-embedding").message
+    assert "modules.json" in refused(folder, task="sentence-embedding").hint
 
 
 # --- adapters -------------------------------------------------------------------------------------------
@@ -235,14 +241,16 @@ def test_a_plain_folder_is_no_sentence_encoder(folder: Path) -> None:
 @kept_environment()
 def adapter(base: Path, folder: Path, **changes: object) -> Path:
     """A LoRA adapter of some strength, trained on `base` as far as its config says."""
+    import transformers
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForSequenceClassification
 
     with quiet_libraries():
         torch.manual_seed(1)
         settings = {"task_type": "SEQ_CLS", "r": 4, "target_modules": ["query", "value"], **changes}
         labels = {"num_labels": settings.pop("num_labels")} if "num_labels" in settings else {}
-        model = AutoModelForSequenceClassification.from_pretrained(base, **labels)
+        part = "Token" if settings["task_type"] == "TOKEN_CLS" else "Sequence"
+        auto = getattr(transformers, f"AutoModelFor{part}Classification")
+        model = auto.from_pretrained(base, **labels)
         adapted = get_peft_model(model, LoraConfig(**settings))  # type: ignore[arg-type]
         for name, weight in adapted.named_parameters():
             if "lora_B" in name or (settings.get("modules_to_save") and "modules_to_save" in name):
@@ -305,7 +313,8 @@ def test_a_base_that_moved_is_given_by_hand(folder: Path, lora: Path, tmp_path: 
     assert isinstance(inspect_source(lora, ExportOptions(base=tmp_path / "moved")), AdapterSource)
 
 
-def test_a_head_that_comes_with_the_adapter_needs_none_in_the_base(folder: Path, tmp_path: Path) -> None:
+def headless(folder: Path) -> Path:
+    """The folder without its head, as encoders are published."""
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["BertModel"]}
     for key in ("id2label", "label2id"):
         config.pop(key, None)
@@ -313,6 +322,11 @@ def test_a_head_that_comes_with_the_adapter_needs_none_in_the_base(folder: Path,
     body = {name: weight for name, weight in load_file(path).items() if not name.startswith("classifier")}
     save_file(body, path, {"format": "pt"})
     write(folder / "config.json", config)
+    return folder
+
+
+def test_a_head_that_comes_with_the_adapter_needs_none_in_the_base(folder: Path, tmp_path: Path) -> None:
+    headless(folder)
     made = adapter(folder, tmp_path / "lora", modules_to_save=["classifier"], num_labels=3)
     subject = loaded(inspect_source(made, ExportOptions()), tmp_path / "p")
     assert subject.facts.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
@@ -392,12 +406,32 @@ def test_a_merge_that_changes_answers_fails(lora: Path) -> None:
     source = inspect_source(lora, ExportOptions())
     assert isinstance(source, AdapterSource)
     before = {"logits": np.array([[0.5, 0.50002]], dtype=np.float32)}
-    refuse_changed_answers(source, before, before, "classification")
+
+    def merged(after: np.ndarray, answers: str) -> None:
+        merge = Merge(feeds={}, before=before, after={"logits": after})
+        refuse_changed_answers(source, merge, answers)
+
+    merged(before["logits"], "classification")
     with pytest.raises(SourceError, match="other answers"):
-        swapped = {"logits": before["logits"][:, ::-1]}
-        refuse_changed_answers(source, before, swapped, "classification")
+        merged(before["logits"][:, ::-1], "classification")
     with pytest.raises(SourceError, match="other answers"):
-        refuse_changed_answers(source, before, {"logits": before["logits"] + 0.01}, "tensor")
+        merged(before["logits"] + 0.01, "tensor")
+
+
+def test_an_adapter_for_tags_or_a_number_becomes_that_task(folder: Path, tmp_path: Path) -> None:
+    number = adapter(headless(folder), tmp_path / "number", modules_to_save=["classifier"], num_labels=1)
+    assert loaded(inspect_source(number, ExportOptions()), tmp_path / "p1").facts.task == "regression"
+    tagger = tiny_model(tmp_path / "tagger", "Bert", "ForTokenClassification", ("O", "B-PER"))
+    tags = adapter(tagger, tmp_path / "tags", task_type="TOKEN_CLS")
+    subject = loaded(inspect_source(tags, ExportOptions()), tmp_path / "p2")
+    assert (subject.facts.task, subject.facts.labels) == ("token-classification", ("O", "B-PER"))
+
+
+def test_an_adapter_that_fits_no_kind_of_its_word_is_refused(folder: Path, lora: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    write(folder / "config.json", config | {"problem_type": "regression"})
+    assert "it gives 2 numbers, not one" in refused(lora).message
+    assert "'entailment'" in refused(lora, task="zero-shot-classification").message
 
 
 def test_a_folder_that_is_model_and_adapter_says_how_to_choose(folder: Path, lora: Path) -> None:

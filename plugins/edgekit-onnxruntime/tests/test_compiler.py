@@ -58,6 +58,27 @@ def test_int8_leaves_a_weight_intact_that_a_gemm_shares_with_an_embedding(compil
         assert np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
 
 
+def test_int8_covers_a_head_that_is_the_transposed_embedding(compiled: Build) -> None:
+    model = make(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["hidden"], "embedding"),
+            helper.make_node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0]),
+            helper.make_node("MatMul", ["hidden", "turned"], ["y"], "head"),
+        ],
+        [info("ids", "tokens", kind=TensorProto.INT64)],
+        [info("y", "tokens", 40)],
+        [weights("table", 40, 24)],
+    )
+    feeds = {"ids": np.arange(40)}
+    (wanted,) = ReferenceEvaluator(model).run(None, feeds)
+    for embeddings in (True, False):
+        artifact, said = compiled(model, "int8", embeddings=embeddings)
+        assert "1 of 1 multiplications" in said.notes[0]
+        assert operators(artifact)["Transpose"] == 0
+        got = answers(artifact, "int8", feeds)["y"]
+        assert np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
 def test_int8_stores_embeddings_in_int8_unless_told_not_to(compiled: Build) -> None:
     model = make(
         [

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -55,6 +56,7 @@ class Settings:
 def plan(model: onnx.ModelProto, keep_high: Sequence[str]) -> Plan:
     """Look at the weights; raise `PrecisionNotGiven` when int8 has too little to gain here."""
     sizes = {tensor.name: prod(tensor.dims) for tensor in model.graph.initializer}
+    sizes |= {node.output[0]: sizes[node.input[0]] for node in _transposed_weights(model.graph)}
     wanted: dict[str, int] = {}
     left: Counter[str] = Counter()
     for node in model.graph.node:
@@ -77,6 +79,7 @@ def plan(model: onnx.ModelProto, keep_high: Sequence[str]) -> Plan:
 def quantize(model: onnx.ModelProto, output: Path, settings: Settings) -> tuple[str, ...]:
     """Write the quantized model to `output`; return its files. `model` holds its data and is used up."""
     _forget_shapes_of_weights(model.graph)
+    _fold_transposes(model)
     _split_shared_weights(model.graph)
     model.metadata_props.append(onnx.StringStringEntryProto(key=PRECISION_KEY, value="int8"))
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > MAX_SINGLE_FILE
@@ -143,6 +146,38 @@ def _forget_shapes_of_weights(graph: onnx.GraphProto) -> None:
     kept = [info for info in graph.value_info if info.name not in weights]
     del graph.value_info[:]
     graph.value_info.extend(kept)
+
+
+def _fold_transposes(model: onnx.ModelProto) -> None:
+    """Give each reader of a transposed weight, as an output head tied to the embedding is, one of its own.
+
+    The quantizer leaves a MatMul of it in fp32, and the embedding's int8 would be raised and transposed
+    in every run.
+    """
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    folded = _transposed_weights(graph)
+    for node in folded:
+        array = onnx.numpy_helper.to_array(weights[node.input[0]])
+        graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array.T), node.output[0]))
+        graph.node.remove(node)
+    read = {name for node in nodes(model) for name in node.input} | {port.name for port in graph.output}
+    for name in {node.input[0] for node in folded} - read:
+        graph.initializer.remove(weights[name])
+
+
+def _transposed_weights(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that transpose a weight of two axes for other nodes."""
+    matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    outputs = {port.name for port in graph.output}
+    found = [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in matrices]
+    return [node for node in found if node.output[0] not in outputs and list(_permutation(node)) == [1, 0]]
+
+
+def _permutation(transpose: onnx.NodeProto) -> Sequence[int]:
+    """Where the axes go; by default they are reversed."""
+    values = [attribute.ints for attribute in transpose.attribute if attribute.name == "perm"]
+    return values[0] if values else (1, 0)
 
 
 def _split_shared_weights(graph: onnx.GraphProto) -> None:
