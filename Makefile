@@ -8,10 +8,10 @@ OURS := -e 'plugins/edgekit-runtime[text,image,audio]' -e '.[export,metrics,test
 SOURCES := edgekit plugins tests samples
 WHEELS := . plugins/edgekit-runtime plugins/edgekit-onnxruntime plugins/edgekit-openvino plugins/edgekit-example
 
-.PHONY: help install demo test architectures check bench dist clean
+.PHONY: help install demo test test-slow architectures check bench dist clean
 
 help:            ## show the targets
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
 
 install: $(VENV)/.installed  ## a virtual environment with everything, pinned by constraints.txt
 
@@ -24,8 +24,11 @@ $(VENV)/.installed: constraints.txt pyproject.toml requirements-dev.txt $(wildca
 demo: install  ## fine-tune, export, compile for this machine on two runtimes, validate, package, run
 	$(BIN)/python samples/01-sentiment/demo.py build/demo
 
-test: install  ## every test but the sweep over architectures
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not sweep"
+test: install  ## the tests, without those that take over a minute
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-slow: install  ## those that take over a minute, without the sweep over architectures
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not sweep"
 
 architectures: install  ## export every architecture that the README of exporting lists
 	$(BIN)/python -m pytest -q -n 2 -m sweep tests/exporting/test_architectures.py

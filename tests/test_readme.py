@@ -15,6 +15,8 @@ import pytest
 from edgekit.targets import load_target
 from tests.conftest import ROOT, Edgekit
 
+pytestmark = pytest.mark.slow
+
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

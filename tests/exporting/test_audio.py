@@ -32,6 +32,8 @@ from tests.audio_models import (
     whisper_classifier,
 )
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 #: Two seconds, so that the check of the longest recording is quick.
 SHORT = ExportOptions(max_length=2 * RATE)

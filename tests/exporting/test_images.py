@@ -26,6 +26,8 @@ from edgekit_runtime.processors.base import Image
 from edgekit_runtime.processors.image import ImageProcessor
 from tests.models import tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 #: Of a tiny encoder in the manner of ViT.
 ENCODER = {
     "hidden_size": 32,

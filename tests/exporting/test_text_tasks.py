@@ -31,6 +31,8 @@ from edgekit_runtime.processors import TextProcessor, load_processor
 from edgekit_runtime.processors.base import Words
 from tests.models import tiny_model
 
+pytestmark = pytest.mark.slow
+
 TAGS = ("O", "B-PER", "I-PER", "B-LOC")
 
 
