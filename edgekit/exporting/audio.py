@@ -17,7 +17,7 @@ from edgekit.exporting.ctc import ctc_vocabulary
 from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.sounds import neutral, noise, silence, speech
-from edgekit.exporting.subject import Case, Facts, Range, Subject
+from edgekit.exporting.subject import Case, Range, Subject
 from edgekit_runtime.errors import MissingDependency
 from edgekit_runtime.processors.audio import AudioProcessor
 from edgekit_runtime.processors.audio_settings import WAVEFORM, AudioSettings
@@ -65,13 +65,7 @@ def audio_subject(loaded: Loaded, options: ExportOptions, processor_dir: Path) -
     return Subject(
         module=loaded.module,
         call=loaded.call,
-        facts=Facts(
-            task=loaded.task.name,
-            answers=loaded.task.answers,
-            axes=dict.fromkeys(processor.input_names, axes),
-            source=loaded.source,
-            labels=loaded.labels,
-        ),
+        facts=loaded.facts(dict.fromkeys(processor.input_names, axes)),
         trace=trace,
         ranges={name: ranges[name] for name in axes.values()},
         outputs=loaded.outputs,

@@ -15,7 +15,7 @@ from edgekit.exporting.image_processor import load_image_processor, travelling_i
 from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.pictures import SIZES, draw, noise
-from edgekit.exporting.subject import Case, Facts, Range, Subject
+from edgekit.exporting.subject import Case, Range, Subject
 from edgekit_runtime.processors.base import Image
 from edgekit_runtime.processors.image import ImageProcessor
 from edgekit_runtime.processors.image_settings import IMAGE_INPUT
@@ -60,13 +60,7 @@ def processed_subject(loaded: Loaded, processor: ImageProcessor, options: Export
     return Subject(
         module=loaded.module,
         call=loaded.call,
-        facts=Facts(
-            task=loaded.task.name,
-            answers=loaded.task.answers,
-            axes={IMAGE_INPUT: axes},
-            source=loaded.source,
-            labels=loaded.labels,
-        ),
+        facts=loaded.facts({IMAGE_INPUT: axes}),
         trace=trace,
         ranges={name: ranges[name] for name in axes.values()},
         outputs=loaded.outputs,

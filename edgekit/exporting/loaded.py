@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.exporting.subject import Facts
 from edgekit.tasks import Task
 
 if TYPE_CHECKING:
@@ -28,3 +29,13 @@ class Loaded:
     outputs: tuple[str, ...]
     source: Mapping[str, str]
     labels: tuple[str, ...] = ()
+
+    def facts(self, axes: Mapping[str, Mapping[int, str]]) -> Facts:
+        """What is known of it without holding it. axes: those that vary, by input."""
+        return Facts(
+            task=self.task.name,
+            answers=self.task.answers,
+            axes=axes,
+            source=self.source,
+            labels=self.labels,
+        )

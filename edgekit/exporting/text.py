@@ -17,7 +17,7 @@ from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.loading import load_tokenizer, position_limit, text_config
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.processor import HubTokenizer, choose_max_length, text_inputs, travelling_processor
-from edgekit.exporting.subject import Case, Facts, Subject
+from edgekit.exporting.subject import Case, Subject
 from edgekit.exporting.texts import LONG, PAIR, SENTENCES
 from edgekit_runtime.processors import TextProcessor
 from edgekit_runtime.processors.base import TextRow, Words
@@ -60,13 +60,7 @@ def tokenized_subject(
     subject = Subject(
         module=loaded.module,
         call=loaded.call,
-        facts=Facts(
-            task=loaded.task.name,
-            answers=loaded.task.answers,
-            axes={name: {0: "batch", 1: "sequence"} for name in inputs},
-            source=loaded.source,
-            labels=loaded.labels,
-        ),
+        facts=loaded.facts({name: {0: "batch", 1: "sequence"} for name in inputs}),
         trace=planner.trace(),
         ranges={"batch": (1, None), "sequence": (1, positions)},
         outputs=loaded.outputs,

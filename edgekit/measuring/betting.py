@@ -74,9 +74,7 @@ def proves_below(shares: NDArray[Any], mean: float, alpha: float, tau: float = 1
     """
     if not len(shares):
         return False
-    with np.errstate(divide="ignore"):
-        logs = np.log(_factors(np.asarray(shares, np.float64), mean)).sum(axis=-1)
-    return bool(log_mixture(logs, tau) >= -math.log(alpha))
+    return bool(log_mixture(log_stakes(shares, mean)[:, -1], tau) >= -math.log(alpha))
 
 
 def further_launches(shares: NDArray[Any], mean: float, alpha: float, tau: float = 1.0) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.tasks.base import AUDIO, LABEL, Column, ExportRecipe, Row
+from edgekit.tasks.base import AUDIO, LABEL_COLUMN, Column, ExportRecipe, Row
 from edgekit.tasks.configs import not_of_sound
 
 AUDIO_COLUMN = Column(name="audio", help="the path of the recording, beside the data file", holds=AUDIO)
@@ -21,12 +21,7 @@ class AudioClassification:
     name = "audio-classification"
     columns = (
         AUDIO_COLUMN,
-        Column(
-            name="label",
-            help="the right label, in the model's words or by its number",
-            holds=LABEL,
-            label=True,
-        ),
+        LABEL_COLUMN,
     )
     answers = "classification"
     metric = "accuracy"

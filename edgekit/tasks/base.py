@@ -52,6 +52,14 @@ class Column:
     of: str = ""
 
 
+LABEL_COLUMN = Column(
+    name="label",
+    help="the right label, in the model's words or by its number",
+    holds=LABEL,
+    label=True,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One row of a data file, its columns under the task's names.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgekit.tasks.base import IMAGE, LABEL, Column, ExportRecipe, Row
+from edgekit.tasks.base import IMAGE, LABEL_COLUMN, Column, ExportRecipe, Row
 
 IMAGE_COLUMN = Column(name="image", help="the path of the image, beside the data file", holds=IMAGE)
 
@@ -20,12 +20,7 @@ class ImageClassification:
     name = "image-classification"
     columns = (
         IMAGE_COLUMN,
-        Column(
-            name="label",
-            help="the right label, in the model's words or by its number",
-            holds=LABEL,
-            label=True,
-        ),
+        LABEL_COLUMN,
     )
     answers = "classification"
     metric = "accuracy"

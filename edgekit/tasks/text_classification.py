@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.tasks.base import LABEL, Column, ExportRecipe, Row
+from edgekit.tasks.base import LABEL_COLUMN, Column, ExportRecipe, Row
 from edgekit.tasks.configs import not_single_label
 
 TEXT_COLUMNS = (
@@ -25,12 +25,7 @@ class TextClassification:
     name = "text-classification"
     columns = (
         *TEXT_COLUMNS,
-        Column(
-            name="label",
-            help="the right label, in the model's words or by its number",
-            holds=LABEL,
-            label=True,
-        ),
+        LABEL_COLUMN,
     )
     answers = "classification"
     metric = "accuracy"

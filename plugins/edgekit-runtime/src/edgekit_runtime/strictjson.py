@@ -14,6 +14,9 @@ from edgekit_runtime.errors import EdgekitError
 
 ErrorType = type[EdgekitError]
 
+#: Far beyond what any setting needs, and far below what float32 holds.
+LARGEST_NUMBER = 1e30
+
 
 def parse_json(data: bytes, *, where: str, error: ErrorType) -> object:
     """The value in `data`; duplicate keys, NaN, bad UTF-8 and bottomless nesting are refused."""
@@ -48,6 +51,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def number(value: object, where: str, *, error: ErrorType) -> float:
+    """A number of JSON, of any size that computing can go on with; raises `error` for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER:
+        return float(value)
+    raise error(f"{where} must be a finite number, found {value!r:.60}")
 
 
 def check_schema(value: object, supported: int, *, where: str, error: ErrorType) -> None:

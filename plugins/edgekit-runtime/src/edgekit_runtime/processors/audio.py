@@ -23,7 +23,6 @@ from edgekit_runtime.processors.audio_settings import (
     LOG_MEL,
     WAVEFORM,
     AudioSettings,
-    number,
     read_bank,
     read_settings,
     settings_json,
@@ -31,19 +30,18 @@ from edgekit_runtime.processors.audio_settings import (
 )
 from edgekit_runtime.processors.base import (
     PROCESSOR_FILE,
-    PROCESSOR_SCHEMA,
     Audio,
     AudioContext,
     Prepared,
     Row,
 )
+from edgekit_runtime.processors.parity import read_cases, write_cases
 from edgekit_runtime.processors.recordings import at_rate, hear
 from edgekit_runtime.processors.spectrogram import Bank, fbank, log_mel
 from edgekit_runtime.processors.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from edgekit_runtime.session import Array
-from edgekit_runtime.strictjson import Fields, check_schema, dump_json, read_json_file
+from edgekit_runtime.strictjson import Fields, dump_json, number
 
-PARITY_FILE = "parity.json"
 #: Values of a parity case that are recorded one by one.
 SAMPLES = 256
 #: By how much a value may differ on another machine. Features are about 1 in size. A transform in float32 is
@@ -231,7 +229,7 @@ def load_audio(directory: Path) -> AudioProcessor:
         settings,
         bank=bank,
         vocabulary=read_vocabulary(directory),
-        parity=_read_parity(directory / PARITY_FILE),
+        parity=read_cases(directory, _read_case),
         folder=directory,
     )
 
@@ -259,7 +257,7 @@ def write_audio_processor(
         (directory / name).write_bytes(content)
     keys = ("file", "shape", "sum", "places", "values")
     cases = [{key: _plain(getattr(case, key)) for key in keys} for case in parity]
-    (directory / PARITY_FILE).write_bytes(dump_json({"schema": PROCESSOR_SCHEMA, "cases": cases}))
+    write_cases(directory, cases)
     return load_audio(directory)
 
 
@@ -303,17 +301,6 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _read_parity(path: Path) -> tuple[SoundCase, ...]:
-    if not path.exists():
-        return ()
-    value = read_json_file(path, error=ProcessorError)
-    check_schema(value, PROCESSOR_SCHEMA, where=str(path), error=ProcessorError)
-    fields = Fields(value, known=("schema", "cases"), where=str(path), error=ProcessorError)
-    return tuple(
-        _read_case(item, f"{path}: case {index}") for index, item in enumerate(fields.items("cases"))
-    )
-
-
 def _read_case(item: object, where: str) -> SoundCase:
     known = ("file", "shape", "sum", "places", "values")
     fields = Fields(item, known=known, where=where, error=ProcessorError)
@@ -321,13 +308,15 @@ def _read_case(item: object, where: str) -> SoundCase:
     if not file or PurePath(file).name != file or "\\" in file:
         raise ProcessorError(f"{fields.where('file')}: {file!r} is not a file beside it")
     shape, places = _sizes(fields, "shape"), _sizes(fields, "places")
-    values = tuple(number(one, fields.where("values")) for one in fields.items("values"))
+    values = tuple(
+        number(one, fields.where("values"), error=ProcessorError) for one in fields.items("values")
+    )
     if not places or len(values) != len(places) or max(places) >= math.prod(shape):
         raise ProcessorError(f"{where}: places, values and shape do not fit each other")
     return SoundCase(
         file=file,
         shape=shape,
-        sum=number(fields.raw("sum"), fields.where("sum")),
+        sum=number(fields.raw("sum"), fields.where("sum"), error=ProcessorError),
         places=places,
         values=values,
     )

@@ -9,7 +9,6 @@ null where nothing is normalized. Their window and filters lie beside it, in ban
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from edgekit_runtime.errors import ProcessorError
 from edgekit_runtime.processors.base import PROCESSOR_FILE, PROCESSOR_SCHEMA
 from edgekit_runtime.processors.spectrogram import Bank
 from edgekit_runtime.session import Array
-from edgekit_runtime.strictjson import Fields, check_schema, nearest, read_json_file
+from edgekit_runtime.strictjson import Fields, check_schema, nearest, number, read_json_file
 
 WAVEFORM, LOG_MEL, FBANK = "waveform", "log-mel", "fbank"
 #: Kind of features -> the keys that it has beyond those of all.
@@ -28,7 +27,7 @@ BANK_FILE = "bank.safetensors"
 
 _KEYS = ("schema", "kind", "inputs", "features", "rate", "shortest", "longest", "padding_value")
 #: Beyond these a file is damaged: no model hears so long, and no number of it is so large.
-_MOST_SAMPLES, _LARGEST_NUMBER = 2**31, 1e30
+_MOST_SAMPLES = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,9 @@ def read_settings(directory: Path) -> AudioSettings:
         rate=fields.whole("rate", low=1_000),
         shortest=shortest,
         longest=fields.whole("longest", low=shortest),
-        padding_value=number(fields.raw("padding_value"), fields.where("padding_value")),
+        padding_value=number(
+            fields.raw("padding_value"), fields.where("padding_value"), error=ProcessorError
+        ),
         normalize="normalize" in more and _flag(fields, "normalize"),
         hop=fields.whole("hop", low=1) if "hop" in more else 0,
         mean=_optional(fields, "mean") if "mean" in more else None,
@@ -129,14 +130,6 @@ def read_bank(directory: Path, hop: int) -> Bank:
     return bank
 
 
-def number(value: object, where: str) -> float:
-    """A finite number out of JSON. Raises `ProcessorError`."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, int | float) and plain and math.fabs(value) <= _LARGEST_NUMBER:
-        return float(value)
-    raise ProcessorError(f"{where} must be a finite number, found {value!r:.60}")
-
-
 def _inputs(fields: Fields, features: str) -> tuple[str, ...]:
     inputs = fields.texts("inputs")
     mask = (MASK,) if features == WAVEFORM and len(inputs) == 2 else ()
@@ -147,7 +140,7 @@ def _inputs(fields: Fields, features: str) -> tuple[str, ...]:
 
 def _optional(fields: Fields, key: str) -> float | None:
     value = fields.raw(key)
-    return None if value is None else number(value, fields.where(key))
+    return None if value is None else number(value, fields.where(key), error=ProcessorError)
 
 
 def _flag(fields: Fields, key: str) -> bool:

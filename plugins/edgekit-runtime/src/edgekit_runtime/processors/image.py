@@ -15,7 +15,6 @@ import numpy as np
 from edgekit_runtime.errors import InputError, MissingDependency, ProcessorError, SelfTestFailed
 from edgekit_runtime.processors.base import (
     PROCESSOR_FILE,
-    PROCESSOR_SCHEMA,
     Image,
     ImageContext,
     Prepared,
@@ -26,14 +25,13 @@ from edgekit_runtime.processors.image_settings import (
     FILTERS,
     IMAGE_INPUT,
     ImageSettings,
-    number,
     read_settings,
     settings_json,
 )
+from edgekit_runtime.processors.parity import read_cases, write_cases
 from edgekit_runtime.session import Array
-from edgekit_runtime.strictjson import Fields, check_schema, dump_json, read_json_file
+from edgekit_runtime.strictjson import Fields, dump_json, number
 
-PARITY_FILE = "parity.json"
 #: Pixel values of a parity case that are recorded one by one.
 SAMPLES = 256
 #: By how many of the 255 levels of a pixel another machine may differ. Pillow's resampling is of whole
@@ -212,14 +210,14 @@ def write_image_processor(
         }
         for case in parity
     ]
-    (directory / PARITY_FILE).write_bytes(dump_json({"schema": PROCESSOR_SCHEMA, "cases": cases}))
+    write_cases(directory, cases)
     return load_image(directory)
 
 
 def load_image(directory: Path) -> ImageProcessor:
     """Open an image processor. Raises `ProcessorError`."""
     settings = read_settings(directory)
-    parity = _read_parity(directory / PARITY_FILE)
+    parity = read_cases(directory, _parity_case)
     try:
         return ImageProcessor(settings, parity, directory)
     except ProcessorError as exc:
@@ -296,24 +294,14 @@ def _levels(settings: ImageSettings) -> Array:
 # --- parity -------------------------------------------------------------------------------------------
 
 
-def _read_parity(path: Path) -> tuple[ImageCase, ...]:
-    if not path.exists():
-        return ()
-    value = read_json_file(path, error=ProcessorError)
-    check_schema(value, PROCESSOR_SCHEMA, where=str(path), error=ProcessorError)
-    fields = Fields(value, known=("schema", "cases"), where=str(path), error=ProcessorError)
-    return tuple(
-        _parity_case(item, f"{path}: case {index}") for index, item in enumerate(fields.items("cases"))
-    )
-
-
 def _parity_case(item: object, where: str) -> ImageCase:
     fields = Fields(item, known=("file", "shape", "sums", "values"), where=where, error=ProcessorError)
     file = fields.text("file")
     if PurePath(file).name != file or "\\" in file or ":" in file:
         raise ProcessorError(f"{fields.where('file')} must be the name of a file, found {file!r}")
     shape, sums, values = (
-        [number(part, fields.where(key)) for part in fields.items(key)] for key in ("shape", "sums", "values")
+        [number(part, fields.where(key), error=ProcessorError) for part in fields.items(key)]
+        for key in ("shape", "sums", "values")
     )
     if len(shape) != 3 or len(sums) != 3 or len(values) != SAMPLES:
         raise ProcessorError(f"{where} must hold 3 sizes, 3 sums and {SAMPLES} values")

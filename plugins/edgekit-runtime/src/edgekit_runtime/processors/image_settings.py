@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgekit_runtime.errors import ProcessorError
 from edgekit_runtime.processors.base import PROCESSOR_FILE, PROCESSOR_SCHEMA
-from edgekit_runtime.strictjson import Fields, check_schema, nearest, read_json_file
+from edgekit_runtime.strictjson import Fields, check_schema, nearest, number, read_json_file
 
 #: The one input that an image becomes.
 IMAGE_INPUT = "pixel_values"
@@ -23,7 +23,7 @@ FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "h
 CHANNELS = ("rgb", "bgr")
 
 #: Beyond these a file is damaged: no model has such an edge in pixels, nor such a number.
-_LARGEST_EDGE, _LARGEST_NUMBER = 65_535, 1e30
+_LARGEST_EDGE = 65_535
 _KEYS = (
     "schema",
     "kind",
@@ -144,8 +144,8 @@ def read_settings(directory: Path) -> ImageSettings:
         resize=None if fields.raw("resize") is None else _resize(fields),
         crop=None if crop is None else (crop[0], crop[1]),
         channels=_word(fields, "channels", CHANNELS),
-        rescale=None if rescale is None else number(rescale, fields.where("rescale")),
-        offset=number(fields.raw("offset"), fields.where("offset")),
+        rescale=None if rescale is None else number(rescale, fields.where("rescale"), error=ProcessorError),
+        offset=number(fields.raw("offset"), fields.where("offset"), error=ProcessorError),
         normalize=tuple(
             _normalize(item, f"{fields.where('normalize')}: step {index}")
             for index, item in enumerate(fields.items("normalize"))
@@ -207,7 +207,7 @@ def _normalize(item: object, where: str) -> Normalize:
 
 
 def _channels(fields: Fields, key: str) -> tuple[float, float, float]:
-    values = [number(item, fields.where(key)) for item in fields.items(key)]
+    values = [number(item, fields.where(key), error=ProcessorError) for item in fields.items(key)]
     if len(values) != 3:
         raise ProcessorError(f"{fields.where(key)} must hold a number for each of 3 channels")
     return values[0], values[1], values[2]
@@ -226,10 +226,3 @@ def _word(fields: Fields, key: str, known: dict[str, int] | tuple[str, ...]) -> 
     if word not in known:
         raise ProcessorError(f"{fields.where(key)}: {word!r} is not known", hint=nearest(word, known))
     return word
-
-
-def number(value: object, where: str) -> float:
-    """A finite number out of JSON. Raises `ProcessorError`."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST_NUMBER:
-        return float(value)
-    raise ProcessorError(f"{where} must be a finite number, found {value!r:.60}")

@@ -27,6 +27,7 @@ from edgekit_runtime.processors.base import (
     row_from_json,
     row_json,
 )
+from edgekit_runtime.processors.parity import read_cases, write_cases
 from edgekit_runtime.session import Array
 from edgekit_runtime.strictjson import Fields, check_schema, dump_json, nearest, read_json_file
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
-PARITY_FILE = "parity.json"
 
 #: Model inputs this processor can make.
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -203,7 +203,7 @@ class TextProcessor:
 def load_text(directory: Path) -> TextProcessor:
     """Open a text processor. Raises `ProcessorError`, or `MissingDependency` without `tokenizers`."""
     settings = _read_settings(directory / PROCESSOR_FILE)
-    parity = _read_parity(directory / PARITY_FILE)
+    parity = read_cases(directory, _parity_case)
     try:
         return TextProcessor(_load_tokenizer(directory / TOKENIZER_FILE), settings, parity)
     except ProcessorError as exc:
@@ -222,7 +222,7 @@ def write_text_processor(
     (directory / PROCESSOR_FILE).write_bytes(dump_json(table))
     (directory / TOKENIZER_FILE).write_bytes(tokenizer)
     cases = [{"row": row_json(case.row), "input_ids": list(case.input_ids)} for case in parity]
-    (directory / PARITY_FILE).write_bytes(dump_json({"schema": PROCESSOR_SCHEMA, "cases": cases}))
+    write_cases(directory, cases)
     return load_text(directory)
 
 
@@ -253,17 +253,6 @@ def _read_settings(path: Path) -> TextSettings:
         pad_id=ids.get("pad_id", 0),
         pad_type_id=ids.get("pad_type_id", 0),
         mask_id=ids.get("mask_id"),
-    )
-
-
-def _read_parity(path: Path) -> tuple[ParityCase, ...]:
-    if not path.exists():
-        return ()
-    value = read_json_file(path, error=ProcessorError)
-    check_schema(value, PROCESSOR_SCHEMA, where=str(path), error=ProcessorError)
-    fields = Fields(value, known=("schema", "cases"), where=str(path), error=ProcessorError)
-    return tuple(
-        _parity_case(item, f"{path}: case {index}") for index, item in enumerate(fields.items("cases"))
     )
 
 
