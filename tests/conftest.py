@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "build" / "tests"
 SAMPLE = ROOT / "samples" / "01-sentiment"
 Edgekit = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Started in the background of a script, a suite inherits an ignored Ctrl-C, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
