@@ -42,6 +42,7 @@ FORMS = {
     "boxes": (BOXES,),
     "mask": (MASK,),
     "transcript": (TEXT,),
+    "text": (TEXT,),
     "tensor": (),
 }
 TYPES: Mapping[str, type] = {
@@ -89,6 +90,9 @@ def outputs_of(kind: str, seed: int = 0) -> dict[str, Array]:
         "tensor": {"last_hidden_state": (1, 2, 3), "pooled": (1, 3)},
     }
     random = np.random.default_rng(seed)
+    if kind == "text":
+        scores = -np.abs(random.normal(size=(1, 4, 2))).astype(np.float32)
+        return {"tokens": random.integers(0, 8, size=(1, 4)), "scores": scores}
     wanted = shapes.get(kind, {"logits": (1, 3)})
     return {name: random.normal(size=shape).astype(np.float32) for name, shape in wanted.items()}
 
@@ -137,7 +141,9 @@ def test_every_answer_is_json_and_one_line(name: str) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", KINDS)
 def test_values_that_are_not_finite_are_no_answer(name: str, value: float) -> None:
-    for broken in outputs_of(name):
+    floats = [output for output, array in outputs_of(name).items() if array.dtype.kind == "f"]
+    assert floats
+    for broken in floats:
         outputs = outputs_of(name)
         outputs[broken].flat[-1] = value
         with pytest.raises(RunFailed, match=f"{broken}.*not finite"):
@@ -180,7 +186,7 @@ def test_a_row_of_another_sort_is_refused(name: str) -> None:
         KINDS[name].read(Asked(entries=(entry,), labels=("B-x", "O", "entailment"), decode=letters))
 
 
-@pytest.mark.parametrize("name", ["fill-mask", "transcript"])
+@pytest.mark.parametrize("name", ["fill-mask", "transcript", "text"])
 def test_without_a_vocabulary_there_are_no_words(name: str) -> None:
     one = asked(name)
     with pytest.raises(RunFailed, match="no vocabulary"):

@@ -1,4 +1,4 @@
-"""Answers made of tokens: tags, spans, masked words, transcripts."""
+"""Answers made of tokens: tags, spans, masked words, transcripts, texts."""
 
 from __future__ import annotations
 
@@ -278,3 +278,53 @@ def test_a_transcript_is_the_collapse_of_its_best_path(frames: list[int]) -> Non
             kept.append(symbol)
         before = symbol
     assert transcribe(frames) == "".join(ALPHABET[symbol] for symbol in kept).replace("|", " ").strip()
+
+
+# --- what is generated --------------------------------------------------------------------------------
+
+
+def generated(tokens: Sequence[int], length: int, *, runner_up: float = -2.0) -> dict[str, Array]:
+    """Outputs of one row: `length` tokens were generated, the rest fills it."""
+    scores = np.zeros((1, len(tokens), 2), np.float32)
+    scores[0, :length] = (0.0, runner_up)
+    return {"tokens": np.array([tokens]), "scores": scores}
+
+
+def written(kind: str, outputs: dict[str, Array]) -> object:
+    entry = Entry(outputs=outputs, context=AudioContext(seconds=1.0))
+    return KINDS[kind].read(Asked(entries=(entry,), decode=spell))
+
+
+@pytest.mark.parametrize("kind", ["text", "transcript"])
+def test_a_generated_answer_is_its_tokens_up_to_the_end_and_nothing_merged(kind: str) -> None:
+    assert written(kind, generated([1, 3, 3, 1, 4, 0], 6)) == "bb c"
+    assert written(kind, generated([3, 4, 0, 6, 6], 3)) == "bc", (
+        "what fills the row is not read, whatever it is"
+    )
+    assert written(kind, generated([3, 0], 2, runner_up=-1e9)) == "b", "forced tokens are read too"
+
+
+@pytest.mark.parametrize("kind", ["text", "transcript"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": None}, "no output 'scores'"),
+        ({"scores": np.zeros((1, 2, 2), np.float32)}, "scores .*, tokens"),
+        ({"scores": np.zeros((1, 3), np.float32)}, "'scores' has the shape"),
+        ({"tokens": np.zeros((1, 3))}, "what is generated comes as tokens"),
+        ({"tokens": np.zeros((2, 3), np.int64)}, "'tokens' has the shape"),
+    ],
+)
+def test_outputs_that_were_not_generated_are_refused(
+    kind: str, change: dict[str, Array | None], message: str
+) -> None:
+    outputs = {**generated([3, 4, 0], 3), **change}
+    with pytest.raises(RunFailed, match=message):
+        written(kind, {name: array for name, array in outputs.items() if array is not None})
+
+
+def test_a_text_of_lines_is_one_line_for_people_and_whole_in_json() -> None:
+    kind = KINDS["text"]
+    assert kind.text("one\ntwo\tthree") == "one two three"
+    assert kind.json("one\ntwo\tthree") == "one\ntwo\tthree"
+    assert kind.forms[TEXT]("one\ntwo") == "one\ntwo"

@@ -372,7 +372,7 @@ def made(directory: Path, chosen: AudioSettings = PLAIN) -> AudioProcessor:
     path = write(directory.parent / "p.wav", tone(440, 0.3, 8_000), 8_000)
     recorded = sound_case("p.wav", values(AudioProcessor(chosen, bank=one), path))
     return write_audio_processor(
-        directory, chosen, bank=one, vocabulary=WORDS, parity=[recorded], files={"p.wav": path.read_bytes()}
+        directory, chosen, bank=one, reading=WORDS, parity=[recorded], files={"p.wav": path.read_bytes()}
     )
 
 
@@ -383,7 +383,7 @@ def test_a_directory_opens_as_it_was_written(chosen: AudioSettings, tmp_path: Pa
     assert isinstance(opened, AudioProcessor)
     assert isinstance(opened, Processor)
     assert opened.settings == chosen
-    assert opened.vocabulary == WORDS
+    assert opened.reading == WORDS
     assert opened.input_names == chosen.inputs
     assert opened.check_parity() == 1
 
@@ -492,7 +492,7 @@ def test_a_parity_file_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def test_ids_become_text_without_blanks_and_special_tokens() -> None:
-    processor = AudioProcessor(PLAIN, vocabulary=WORDS)
+    processor = AudioProcessor(PLAIN, reading=WORDS)
     assert processor.decode([1, 2, 0, 2, 1, 3, 5, 4, 3, 1, 99, -1]) == "AA B'B"
     assert processor.decode([]) == processor.decode([0, 1, 0]) == ""
 

@@ -2,7 +2,8 @@
 
 fp32 must be the same numbers, within the export's tolerance, and make the same choices. A lower precision
 must make the same choices wherever the original was sure of them, and point the same way (cosine).
-What the choices are, each kind of answers says: `AnswerKind.decisions`.
+What the choices are, each kind of answers says: `AnswerKind.decisions`. What is generated token by token
+is judged up to the first token that differs, see `token_agreement`.
 Values that are not finite never agree, not even with themselves.
 """
 
@@ -16,14 +17,16 @@ import numpy as np
 
 from edgekit_runtime.answers import KINDS, Decision
 from edgekit_runtime.answers.outputs import softmax
+from edgekit_runtime.generation import SCORES, TOKENS, is_generated
 from edgekit_runtime.goldens import Golden
 from edgekit_runtime.session import Array
+from edgekit_runtime.token_agreement import NO_TOKEN, up_to_difference
 from edgekit_runtime.values import Tolerance
 
 #: Least cosine between a lower precision's outputs and the original's. For int8, between an honest
 #: calibrated classifier on texts it is unsure of (0.957 measured) and weights that saturate on a CPU
 #: without VNNI (0.859 measured): the accuracy on labelled rows is a limit of its own.
-MIN_COSINE = {"fp16": 0.9995, "bf16": 0.995, "int8": 0.9}
+MIN_COSINE = {"fp16": 0.9995, "bf16": 0.995, "int8": 0.9, "int8-weights": 0.99, "int4-weights": 0.9}
 
 #: Probability by which the original's first class must lead for a lower precision to be held to it.
 SURE_MARGIN = 0.2
@@ -38,6 +41,9 @@ DIRECTED = ("vector", "tensor")
 
 #: Kinds whose outputs have an entry for each token, and the output that has it whatever the kind.
 TOKENWISE, HIDDEN_STATES = ("tags", "span", "fill-mask"), "last_hidden_state"
+
+#: Kinds whose answers may be generated: then their outputs are `TOKENS` and `SCORES`.
+GENERATED = ("text", "transcript")
 
 #: Stands for "no number can say it" where JSON has no infinity.
 INCOMPARABLE = sys.float_info.max
@@ -109,10 +115,11 @@ def judge_goldens(
             passed=False,
             reason="there are no goldens",
         )
-    pairs = [_without_padding(*pair, kind) for pair in zip(goldens, outputs, strict=True)]
+    pairs = [_judged_part(*pair, kind) for pair in zip(goldens, outputs, strict=True)]
     goldens, outputs = [golden for golden, _ in pairs], [got for _, got in pairs]
     judge = _Judge(kind=kind, precision=precision, tolerance=tolerance)
     cases = [judge.case(golden, got) for golden, got in zip(goldens, outputs, strict=True)]
+    goldens = [_without_tokens(golden, kind) for golden in goldens]
     comparisons = [
         item for golden, got in zip(goldens, outputs, strict=True) for item in _compared(golden, got)
     ]
@@ -144,11 +151,16 @@ class _Judge:
 
     def case(self, golden: Golden, got: Mapping[str, Array]) -> _Case:
         """One golden and the outputs that should be its own."""
+        tokens = self._tokens(golden, got) if _both_generated(golden, got, self.kind) else None
+        if tokens is not None and tokens.problem:
+            return tokens
         for name, expected in golden.outputs.items():
+            if tokens is not None and name == TOKENS:
+                continue
             problem = self._output(expected, got.get(name))
             if problem:
                 return _Case(problem=f"golden {golden.name!r}, output {name!r}: {problem}")
-        return self._choices(golden, got)
+        return tokens if tokens is not None else self._choices(golden, got)
 
     def doubt(self, cases: Sequence[_Case]) -> str:
         """What little a pass rests on, "" when the original is sure enough."""
@@ -231,6 +243,32 @@ class _Judge:
             )
         return _Case(problem=problem, choices=choices, sure=sure)
 
+    def _tokens(self, golden: Golden, got: Mapping[str, Array]) -> _Case:
+        """The tokens of both, as `up_to_difference` left them."""
+        wanted, found, scores = golden.outputs[TOKENS], got[TOKENS], golden.outputs[SCORES]
+        if wanted.shape != found.shape:
+            return _Case(problem=f"golden {golden.name!r}: {len(found)} rows instead of {len(wanted)}")
+        best, second = (scores[..., side].astype(np.float64) for side in (0, 1))
+        # One that ends where the other goes on did not choose its tokens by the same rules.
+        ends = (wanted == NO_TOKEN) != (found == NO_TOKEN)
+        chosen = (wanted != NO_TOKEN) | (found != NO_TOKEN)
+        if self.precision == "fp32":
+            bound = chosen & (
+                best - second > 2.0 * (self.tolerance.atol + self.tolerance.rtol * np.abs(best))
+            )
+        else:
+            bound = chosen & (np.exp(best) - np.exp(second) > SURE_MARGIN)
+        wrong = (wanted != found) & (bound | ends)
+        problem = ""
+        if wrong.any():
+            row, place = np.argwhere(wrong)[0]
+            sure = ", which the original is sure of" if bound[row, place] else ""
+            problem = (
+                f"golden {golden.name!r}: token {place} of row {row} is {_token(found[row, place])} instead "
+                f"of {_token(wanted[row, place])}{sure}"
+            )
+        return _Case(problem=problem, choices=int(chosen.sum()), sure=int(bound.sum()))
+
     def _held(self, wanted: Decision, found: Decision) -> tuple[Array, Array]:
         """Which choices the built model is held to, and which of these it makes otherwise.
 
@@ -252,6 +290,32 @@ def _sure(scores: Array) -> Array:
     top = np.partition(softmax(scores), -2, axis=-1)[..., -2:]
     sure: Array = (top[..., 1] - top[..., 0]) > SURE_MARGIN
     return sure
+
+
+def _both_generated(golden: Golden, got: Mapping[str, Array], kind: str) -> bool:
+    return kind in GENERATED and is_generated(golden.outputs) and is_generated(got)
+
+
+def _token(token: int) -> str:
+    return "none" if token == NO_TOKEN else str(token)
+
+
+def _judged_part(golden: Golden, got: Mapping[str, Array], kind: str) -> tuple[Golden, Mapping[str, Array]]:
+    """Both without what cannot be held against the model that was built."""
+    if not _both_generated(golden, got, kind):
+        return _without_padding(golden, got, kind)
+    if len(golden.outputs[TOKENS]) != len(got[TOKENS]):
+        return golden, got
+    wanted, found = up_to_difference(golden.outputs, got)
+    return replace(golden, outputs={**golden.outputs, **wanted}), {**got, **found}
+
+
+def _without_tokens(golden: Golden, kind: str) -> Golden:
+    """Without ids, which are names: neither their distance nor their direction says anything."""
+    if kind not in GENERATED:
+        return golden
+    numbers = {name: array for name, array in golden.outputs.items() if name != TOKENS}
+    return replace(golden, outputs=numbers)
 
 
 def _without_padding(

@@ -189,7 +189,10 @@ def _scalar(kind: type, data: JsonValue, where: str) -> object:
     if kind is type(None) and data is None:
         return None
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError as error:
+            raise _wrong(where, "a number that computing can go on with", data) from error
     if issubclass(kind, Enum):
         try:
             return kind(data)

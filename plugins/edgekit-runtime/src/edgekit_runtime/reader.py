@@ -35,6 +35,7 @@ from edgekit_runtime.goldens import Golden, read_goldens
 from edgekit_runtime.manifests import MANIFEST, FileEntry, safe_relative
 from edgekit_runtime.openers import load_opener
 from edgekit_runtime.package_info import PACKAGE_START, PackageInfo, info_from_bytes
+from edgekit_runtime.pipelines import open_artifact
 from edgekit_runtime.processors import Processor, Row, load_processor
 from edgekit_runtime.processors.base import check_rows
 from edgekit_runtime.session import Array, Feeds, Session
@@ -116,7 +117,7 @@ class Package:
                 options=table.options,
             )
             with foreign(OpenFailed, f"backend {table.backend!r} could not open {self.info.name}"):
-                self._session = opener(request)
+                self._session = open_artifact(opener, request)
         return self._session
 
     @property

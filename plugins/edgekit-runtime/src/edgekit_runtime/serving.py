@@ -23,6 +23,7 @@ from edgekit_runtime.frames import JsonValue
 from edgekit_runtime.machine import read_machine
 from edgekit_runtime.memory import MemoryMeter
 from edgekit_runtime.openers import load_opener
+from edgekit_runtime.pipelines import open_artifact
 from edgekit_runtime.session import Array, Feeds, Session
 from edgekit_runtime.values import OpenRequest, OperatorTime, OptionValue, Placement, Signature
 
@@ -76,7 +77,7 @@ def open_session(call: Call) -> Reply:
         raise OpenFailed(f"there is no artifact directory {request.directory} on this device")
     start = time.perf_counter_ns()
     with foreign(OpenFailed, f"backend {backend!r} could not open {request.directory.name}"):
-        session = call.state.openers[backend](request)
+        session = open_artifact(call.state.openers[backend], request)
     open_ms = (time.perf_counter_ns() - start) / 1e6
     signature = _signature(session, backend)
     call.state.opened += 1

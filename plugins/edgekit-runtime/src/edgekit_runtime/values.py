@@ -14,7 +14,8 @@ from pathlib import Path
 DTYPES = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 #: Precisions a recipe may ask for. What an engine executes is reported in these words too.
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+#: int8-weights and int4-weights: only weights are stored so, and computed with in a higher precision.
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights")
 
 OptionValue = str | int | float | bool
 

@@ -11,6 +11,7 @@ from edgekit_runtime.answers.base import AnswerKind, Asked, Decision, Entry
 from edgekit_runtime.answers.boxes import Boxes
 from edgekit_runtime.answers.classification import Classification
 from edgekit_runtime.answers.fill_mask import FillMask
+from edgekit_runtime.answers.generated import Text
 from edgekit_runtime.answers.mask import Mask
 from edgekit_runtime.answers.multi_label import MultiLabel
 from edgekit_runtime.answers.number import Number
@@ -35,6 +36,7 @@ KINDS: Mapping[str, AnswerKind] = {
         Boxes(),
         Mask(),
         Transcript(),
+        Text(),
         Tensor(),
     )
 }

@@ -1,4 +1,4 @@
-"""transcript: what is said in a recording, by a model with a CTC head."""
+"""transcript: what is said in a recording, by a model with a CTC head or one that writes token by token."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 
 from edgekit_runtime.answers.base import TEXT, Asked, Decision
+from edgekit_runtime.answers.generated import check_generated, generated_text
 from edgekit_runtime.answers.outputs import logits_name, one_line, one_row, output
 from edgekit_runtime.errors import RunFailed
+from edgekit_runtime.generation import TOKENS
 from edgekit_runtime.session import Array
 
 _FORMS: Mapping[str, Callable[[Any], Any]] = {TEXT: str}
 
 
 class Transcript:
-    """The best path (Graves et al., "Connectionist Temporal Classification", ICML 2006).
+    """The tokens that were generated, where they are an output; else, of a CTC head, its best path.
+
+    The best path (Graves et al., "Connectionist Temporal Classification", ICML 2006).
 
     The likeliest symbol of each frame; repetitions are merged here. Then `decode` drops blanks, which
     are a special symbol of its vocabulary, and puts a space for the symbol between words. In this
@@ -29,14 +33,19 @@ class Transcript:
 
     def read(self, asked: Asked) -> str:
         """The text."""
+        outputs = asked.only.outputs
+        if TOKENS in outputs:
+            return generated_text(asked)
         if asked.decode is None:
             raise RunFailed("the processor has no vocabulary, so that a symbol has no text")
-        outputs = asked.only.outputs
         logits = one_row(outputs, logits_name(outputs), ("frames", "symbols"))
         return asked.decode(merged(logits.argmax(axis=-1))).strip()
 
     def decisions(self, outputs: Mapping[str, Array], feeds: Mapping[str, Array]) -> Sequence[Decision]:
-        """The symbol of each frame."""
+        """The symbol of each frame; none where tokens are generated, which hang on each other."""
+        if TOKENS in outputs:
+            check_generated(outputs)
+            return ()
         logits = output(outputs, logits_name(outputs), ("rows", "frames", "symbols"))
         return (Decision(scores=logits, counts=np.ones(logits.shape[:2], dtype=np.bool_)),)
 

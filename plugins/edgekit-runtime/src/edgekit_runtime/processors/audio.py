@@ -3,6 +3,7 @@
 processor.json      what is done, see `audio_settings`
 bank.safetensors    window and filters of a spectrogram, as the original has them
 vocabulary.json     of a model with a CTC head, see `vocabulary`
+tokenizer.json      of a model that writes token by token, see `audio_tokens`
 parity.json         {"schema": 1, "cases": [{"file", "shape", "sum", "places", "values"}]}, files beside it
 
 numpy, soundfile and soxr do it; no transformers.
@@ -27,6 +28,13 @@ from edgekit_runtime.processors.audio_settings import (
     read_settings,
     settings_json,
     write_bank,
+)
+from edgekit_runtime.processors.audio_tokens import (
+    TextCase,
+    Transcriber,
+    read_text_case,
+    read_transcriber,
+    text_case_json,
 )
 from edgekit_runtime.processors.base import (
     PROCESSOR_FILE,
@@ -73,12 +81,12 @@ class AudioProcessor:
         settings: AudioSettings,
         *,
         bank: Bank | None = None,
-        vocabulary: Vocabulary | None = None,
+        reading: Vocabulary | Transcriber | None = None,
         parity: Sequence[SoundCase] = (),
         folder: Path = Path(),
     ) -> None:
         self.settings = settings
-        self.vocabulary = vocabulary
+        self.reading = reading
         self.parity = tuple(parity)
         self._bank = bank
         self._folder = folder
@@ -93,9 +101,9 @@ class AudioProcessor:
         [rows, frames, bands]; the mask is int64 [rows, samples].
 
         A row is the path of a recording, or an `Audio`. Spectrograms always have one length: the rest is
-        padded, and what is too long is cut, as the model's own extractor does. Waveforms are padded to the
-        longest, or to exactly `pad_to` samples, if the model takes a mask; longer ones than it hears are
-        refused.
+        padded. What is too long is cut, as the model's own extractor does; where the answer is a text it is
+        refused, since a text would end in the middle. Waveforms are padded to the longest, or to exactly
+        `pad_to` samples, if the model takes a mask; longer ones than it hears are refused.
         """
         if isinstance(rows, str | Path | Audio):
             raise InputError("rows must be a list of recordings, found one", hint="put it in a list: [path]")
@@ -115,16 +123,21 @@ class AudioProcessor:
         return self.prepare(rows, pad_to=pad_to).feeds
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids whose repetitions are merged already; blanks and special ids are left out.
+        """The text of the tokens that a model wrote, or of its symbols whose repetitions are merged already.
 
-        Raises `InputError` when the model has no vocabulary.
+        Special ones are left out. Raises `InputError` when the model writes no text.
         """
-        if self.vocabulary is None:
-            raise InputError("this model has no vocabulary", hint="only models with a CTC head have one")
-        return self.vocabulary.decode(ids)
+        if self.reading is None:
+            raise InputError(
+                "this model has no vocabulary", hint="only models of speech recognition have one"
+            )
+        return self.reading.decode(ids)
 
     def check_parity(self) -> int:
-        """Hear the recorded files again; raise `SelfTestFailed` for the first that comes out differently."""
+        """Hear the recorded files, and read the recorded tokens again.
+
+        Raises `SelfTestFailed` for the first that comes out differently.
+        """
         for case in self.parity:
             path = self._folder / case.file
             if not path.is_file():
@@ -135,7 +148,8 @@ class AudioProcessor:
                     f"parity case {case.file}: {problem}",
                     hint="the installed numpy, soundfile or soxr hears differently; install other versions",
                 )
-        return len(self.parity)
+        texts = self.reading.check_parity() if isinstance(self.reading, Transcriber) else 0
+        return len(self.parity) + texts
 
     def _check_length(self, pad_to: int | None) -> None:
         settings = self.settings
@@ -154,11 +168,13 @@ class AudioProcessor:
         settings = self.settings
         most = settings.longest / settings.rate
         recording = hear(row, most_seconds=most, where=where)
+        wave = settings.features == WAVEFORM
         # Half a sample: resampled, a recording of exactly the longest is at most rounded up to it.
-        if settings.features == WAVEFORM and recording.seconds > most + 0.5 / settings.rate:
+        if (wave or self.reading is not None) and recording.seconds > most + 0.5 / settings.rate:
+            longer = "; a longer limit is set by --max-length when exporting" if wave else ""
             raise InputError(
                 f"{where} lasts {recording.seconds:.1f} s, and this model hears {most:.1f} s at most",
-                hint="split it where nothing is said; a longer limit is set by --max-length when exporting",
+                hint=f"split it where nothing is said, and run the parts{longer}",
             )
         samples = at_rate(recording, settings.rate)[: settings.longest if pad_to is None else pad_to]
         if samples.size < settings.shortest:
@@ -220,16 +236,19 @@ def sound_case(file: str, values: Array) -> SoundCase:
 
 
 def load_audio(directory: Path) -> AudioProcessor:
-    """Open an audio processor. Raises `ProcessorError`; libraries are looked for when a row is read."""
+    """Open an audio processor. Raises `ProcessorError`, or `MissingDependency` for a tokenizer without
+    `tokenizers`; libraries of sound are looked for when a row is read."""
     settings = read_settings(directory)
     bank = None if settings.features == WAVEFORM else read_bank(directory, settings.hop)
     if bank is not None:
         _check_bank(bank, settings, directory)
+    cases = read_cases(directory, _read_case)
+    texts = [case for case in cases if isinstance(case, TextCase)]
     return AudioProcessor(
         settings,
         bank=bank,
-        vocabulary=read_vocabulary(directory),
-        parity=read_cases(directory, _read_case),
+        reading=_read_reading(directory, texts),
+        parity=[case for case in cases if isinstance(case, SoundCase)],
         folder=directory,
     )
 
@@ -239,7 +258,7 @@ def write_audio_processor(
     settings: AudioSettings,
     *,
     bank: Bank | None = None,
-    vocabulary: Vocabulary | None = None,
+    reading: Vocabulary | Transcriber | None = None,
     parity: Sequence[SoundCase] = (),
     files: Mapping[str, bytes] | None = None,
 ) -> AudioProcessor:
@@ -251,13 +270,16 @@ def write_audio_processor(
     (directory / PROCESSOR_FILE).write_bytes(dump_json(settings_json(settings)))
     if bank is not None:
         write_bank(directory, bank)
-    if vocabulary is not None:
-        write_vocabulary(directory, vocabulary)
+    if isinstance(reading, Vocabulary):
+        write_vocabulary(directory, reading)
+    elif reading is not None:
+        reading.write(directory)
     for name, content in (files or {}).items():
         (directory / name).write_bytes(content)
     keys = ("file", "shape", "sum", "places", "values")
     cases = [{key: _plain(getattr(case, key)) for key in keys} for case in parity]
-    write_cases(directory, cases)
+    texts = reading.parity if isinstance(reading, Transcriber) else ()
+    write_cases(directory, [*cases, *map(text_case_json, texts)])
     return load_audio(directory)
 
 
@@ -265,6 +287,16 @@ def _normalized(samples: Array) -> Array:
     """Mean 0 and variance 1; silence stays silent."""
     values: Array = (samples - samples.mean()) / np.sqrt(samples.var() + _LEAST_VARIANCE)
     return values
+
+
+def _read_reading(directory: Path, texts: Sequence[TextCase]) -> Vocabulary | Transcriber | None:
+    vocabulary, transcriber = read_vocabulary(directory), read_transcriber(directory, texts)
+    if vocabulary is not None and transcriber is not None:
+        raise ProcessorError(
+            f"{directory} has a vocabulary and a tokenizer, and a model writes in one way",
+            hint="export the model again",
+        )
+    return vocabulary or transcriber
 
 
 def _check_bank(bank: Bank, settings: AudioSettings, directory: Path) -> None:
@@ -301,7 +333,9 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _read_case(item: object, where: str) -> SoundCase:
+def _read_case(item: object, where: str) -> SoundCase | TextCase:
+    if isinstance(item, dict) and "ids" in item:
+        return read_text_case(item, where)
     known = ("file", "shape", "sum", "places", "values")
     fields = Fields(item, known=known, where=where, error=ProcessorError)
     file = fields.text("file")

@@ -205,7 +205,7 @@ def load_text(directory: Path) -> TextProcessor:
     settings = _read_settings(directory / PROCESSOR_FILE)
     parity = read_cases(directory, _parity_case)
     try:
-        return TextProcessor(_load_tokenizer(directory / TOKENIZER_FILE), settings, parity)
+        return TextProcessor(read_tokenizer(directory / TOKENIZER_FILE), settings, parity)
     except ProcessorError as exc:
         raise ProcessorError(f"{directory}: {exc.message}", hint=exc.hint) from exc
 
@@ -269,7 +269,8 @@ def _parity_case(item: object, where: str) -> ParityCase:
     )
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a file. Raises `ProcessorError`, or `MissingDependency` without `tokenizers`."""
     try:
         from tokenizers import Tokenizer
     except ImportError as exc:

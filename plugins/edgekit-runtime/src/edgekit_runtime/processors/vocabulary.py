@@ -20,7 +20,7 @@ VOCABULARY_FILE = "vocabulary.json"
 
 _KEYS = ("schema", "tokens", "lower_case", "clean_up")
 #: How transformers tidies the spaces of English, for tokenizers that ask for it; in this order.
-_TIDIED = (
+TIDIED = (
     (" .", "."),
     (" ?", "?"),
     (" !", "!"),
@@ -50,7 +50,7 @@ class Vocabulary:
         if self.lower_case:
             text = text.lower()
         if self.clean_up:
-            for found, tidy in _TIDIED:
+            for found, tidy in TIDIED:
                 text = text.replace(found, tidy)
         return text
 
