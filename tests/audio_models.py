@@ -128,3 +128,89 @@ def whisper_classifier(folder: Path, seconds: int = 2) -> Path:
     extractor = transformers.WhisperFeatureExtractor(feature_size=32, chunk_length=seconds)
     extractor.save_pretrained(folder)
     return folder
+
+
+#: What Whisper's tokenizer has behind its bytes; the times are no special tokens, as in the published one.
+WHISPER_SPECIAL = (
+    "<|endoftext|>",
+    "<|startoftranscript|>",
+    "<|en|>",
+    "<|de|>",
+    "<|translate|>",
+    "<|transcribe|>",
+    "<|startofprev|>",
+    "<|nospeech|>",
+    "<|notimestamps|>",
+)
+WHISPER_TIMES = tuple(f"<|{0.02 * step:.2f}|>" for step in range(50))
+
+
+@kept_environment()
+def whisper_writer(folder: Path, *, english: bool = False, seed: int = 0, **generation: Any) -> Path:
+    """A WhisperForConditionalGeneration that hears a second and writes 40 tokens at most.
+
+    generation: keys of its generation_config, beside those that its languages need.
+    """
+    import torch
+    import transformers
+
+    ids = whisper_tokenizer(folder)
+    special: dict[str, Any] = dict.fromkeys(
+        ("bos_token_id", "eos_token_id", "pad_token_id"), ids["<|endoftext|>"]
+    )
+    special["decoder_start_token_id"] = ids["<|startoftranscript|>"]
+    torch.manual_seed(seed)
+    config = transformers.WhisperConfig(
+        vocab_size=len(ids),
+        d_model=32,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=64,
+        max_source_positions=50,
+        max_target_positions=64,
+        num_mel_bins=16,
+        init_std=0.4,
+        begin_suppress_tokens=None,
+        **special,
+    )
+    model = transformers.WhisperForConditionalGeneration(config).eval()
+    languages: dict[str, Any] = {
+        "is_multilingual": True,
+        "lang_to_id": {token: ids[token] for token in ("<|en|>", "<|de|>")},
+        "task_to_id": {task: ids[f"<|{task}|>"] for task in ("translate", "transcribe")},
+    }
+    settings: dict[str, Any] = {
+        "max_length": 40,
+        "suppress_tokens": [ids[token] for token in WHISPER_SPECIAL[1:]],
+        "begin_suppress_tokens": [ids["Ġ"], ids["<|endoftext|>"]],
+        "no_timestamps_token_id": ids["<|notimestamps|>"],
+        "return_timestamps": False,
+        **({"is_multilingual": False} if english else languages),
+    }
+    model.generation_config = transformers.GenerationConfig(**(special | settings | generation))
+    model.save_pretrained(folder)
+    extractor = transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
+    extractor.save_pretrained(folder)
+    return folder
+
+
+def whisper_tokenizer(folder: Path, **changes: Any) -> dict[str, int]:
+    """Save a WhisperTokenizer of bytes, a few pairs of them, special tokens and times; ids by token."""
+    from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+
+    folder.mkdir(parents=True, exist_ok=True)
+    merges = [("t", "h"), ("Ġ", "a"), ("Ġ", "th"), ("e", "r"), ("Ġth", "e")]
+    symbols = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]
+    tokenizer = Tokenizer(BPE({symbol: at for at, symbol in enumerate(symbols)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in WHISPER_SPECIAL])
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in WHISPER_TIMES])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    kind = {"tokenizer_class": "WhisperTokenizer", "model_max_length": 64, **changes}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind), encoding="utf-8")
+    return dict(tokenizer.get_vocab())

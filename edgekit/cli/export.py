@@ -38,6 +38,19 @@ def export(
         int | None,
         typer.Option(min=2, help="Longest input in tokens; default: what model and tokenizer allow."),
     ] = None,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Longest answer in tokens of a model that generates; default: what the model says."
+        ),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="Language of the answers, as the model's tokenizer writes it; default: what the model says.",
+        ),
+    ] = None,
     static: Annotated[
         bool,
         typer.Option(
@@ -76,8 +89,9 @@ def export(
 
     The exported graph is compared with the original at batch sizes and lengths that the export did
     not trace, on real inputs, padded and unpadded. A miss fails the command with exit code 3, leaves
-    no output, and keeps the evidence in OUTPUT.failed. The output directory holds model.onnx, the
-    processor, recorded goldens, reproduce.sh and a manifest.
+    no output, and keeps the evidence in OUTPUT.failed. The output directory holds model.onnx (of a
+    model that generates one for each part, and pipeline.json), the processor, recorded goldens,
+    reproduce.sh and a manifest.
 
     Example: edgekit export ./my-model -o build/model
     """
@@ -89,6 +103,8 @@ def export(
         opset=opset,
         tolerance=parse_tolerance(tolerance),
         max_length=max_length,
+        max_new_tokens=max_new_tokens,
+        language=language,
         static=static,
         axis_ranges=parse_axes(axis or ()),
         allow_pickle=allow_pickle,
@@ -110,6 +126,8 @@ def export(
         worst = max((check.max_abs_error for check in model.checks), default=0.0)
         if "shape" in model.source:
             note(f"the model takes one shape only, {model.source['shape']}", quiet=quiet)
+        if "decoding" in model.source:
+            note(f"decoding is {model.source['decoding']}", quiet=quiet)
         note(
             f"{len(model.checks)} checks against the original passed, largest error {worst:.1e}", quiet=quiet
         )

@@ -30,7 +30,7 @@ from edgekit.files.digests import value_digest
 from edgekit.tasks import Task, load_task, task_names
 
 if TYPE_CHECKING:
-    from edgekit.exporting.subject import Subject
+    from edgekit.exporting.subject import Assembly, Subject
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS, ADAPTER_PICKLE = "adapter_model.safetensors", "adapter_model.bin"
@@ -84,7 +84,7 @@ class AdapterSource:
         """Where the tokenizer lies: beside the adapter, or with the base."""
         return self.folder if _has_tokenizer(self.folder) else self.base.folder
 
-    def load(self, options: ExportOptions, processor_dir: Path) -> Subject:
+    def load(self, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
         """Load the base, merge the adapter into it, and compare before and after."""
         from edgekit.exporting.merging import load_adapter
 
@@ -235,7 +235,7 @@ def _tasks(folder: Path, table: Mapping[str, object], options: ExportOptions) ->
     if named is None:
         return ()
     names = _TASKS.get(str(named), (str(named),))
-    known = [name for name in task_names() if load_task(name).export is not None]
+    known = [name for name in task_names() if load_task(name).exports]
     if names[0] not in known:
         raise SourceError(
             f"{folder / ADAPTER_CONFIG}: an adapter for {named}: {names[0]} is not exported yet",
@@ -249,11 +249,7 @@ def _fitting(folder: Path, names: Sequence[str], config: Mapping[str, object]) -
     reasons = []
     for name in names:
         task = load_task(name)
-        why = (
-            "models of it are not exported from folders"
-            if task.export is None
-            else task.export.misfit(config)
-        )
+        why = task.exports[0].misfit(config) if task.exports else "models of it are not exported from folders"
         if not why:
             return task
         reasons.append(f"not {name}: {why}")

@@ -2,15 +2,16 @@
 
 transformers' fused attention (sdpa) exports with an IsNaN/Where pair after every softmax, and its
 mask construction as a chain of index arithmetic. For the trace only, attention is switched to each
-model's own eager form, and the mask of a bidirectional encoder is built by broadcasting the padding
-mask. The checks compare with the model as it was loaded, so a slip here cannot pass.
+model's own eager form, the mask of a bidirectional encoder is built by broadcasting the padding mask,
+and that of a decoder without padding is one for all rows. The checks compare with the model as it was
+loaded, so a slip here cannot pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ def plain_attention(model: torch.nn.Module) -> Iterator[None]:
     kept = [(part, getattr(part, _CHOSEN, before)) for part in _configs(model)]
     switch("eager")
     try:
-        with _broadcast_padding_mask():
+        with _broadcast_masks():
             yield
     finally:
         for part, chosen in kept:  # not by the switch: a part may not take what the whole has
@@ -57,16 +58,17 @@ def _configs(model: torch.nn.Module) -> Iterator[object]:
 
 
 @contextmanager
-def _broadcast_padding_mask() -> Iterator[None]:
+def _broadcast_masks() -> Iterator[None]:
     from transformers import masking_utils
 
     registry: _Registry | None = getattr(masking_utils, "ALL_MASK_ATTENTION_FUNCTIONS", None)
     bidirectional = getattr(masking_utils, "bidirectional_mask_function", None)
-    if registry is None or bidirectional is None:
+    causal = getattr(masking_utils, "causal_mask_function", None)
+    if registry is None or bidirectional is None or causal is None:
         yield  # another version of transformers: its own mask is right too, only longer
         return
     original = registry["eager"]
-    registry["eager"] = _mask_builder(original, bidirectional)
+    registry["eager"] = _mask_builder(original, bidirectional, causal)
     try:
         yield
     finally:
@@ -76,16 +78,22 @@ def _broadcast_padding_mask() -> Iterator[None]:
 
 
 def _mask_builder(
-    original: Callable[..., torch.Tensor | None], bidirectional: object
+    original: Callable[..., torch.Tensor | None], bidirectional: object, causal: object
 ) -> Callable[..., torch.Tensor | None]:
     import torch
 
-    def _build(*args: object, **kwargs: object) -> torch.Tensor | None:
+    def _build(*args: object, **kwargs: Any) -> torch.Tensor | None:
         padding, dtype = kwargs.get("attention_mask"), kwargs.get("dtype", torch.float32)
-        plain = kwargs.get("mask_function") is bidirectional and not kwargs.get("kv_offset")
-        if args or not plain or not isinstance(padding, torch.Tensor) or not isinstance(dtype, torch.dtype):
+        function = kwargs.get("mask_function")
+        if args or kwargs.get("kv_offset") or not isinstance(dtype, torch.dtype):
             return original(*args, **kwargs)
-        keep = padding.to(torch.bool)[:, None, None, :]
+        if function is bidirectional and isinstance(padding, torch.Tensor):
+            keep = padding.to(torch.bool)[:, None, None, :]
+        elif function is causal and padding is None:
+            rows = torch.arange(kwargs["q_length"]) + kwargs["q_offset"]
+            keep = torch.arange(kwargs["kv_length"])[None, None, None, :] <= rows[None, None, :, None]
+        else:
+            return original(*args, **kwargs)
         return torch.where(keep, torch.zeros((), dtype=dtype), torch.finfo(dtype).min)
 
     return _build

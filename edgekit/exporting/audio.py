@@ -1,4 +1,7 @@
-"""A loaded model of recordings as a Subject: its processor, its axes, and the sounds it is checked on."""
+"""A loaded model of recordings: its processor, its axes, and the sounds it is checked on.
+
+A model that answers at once becomes a Subject, one that writes a text token by token an Assembly.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,21 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import SourceError
 from edgekit.exporting.attention import plain_attention
+from edgekit.exporting.audio_generating import prove_generation, whisper
 from edgekit.exporting.audio_processor import derive_settings, load_extractor, travelling_audio
+from edgekit.exporting.audio_tokens import prove_reading, transcriber
 from edgekit.exporting.ctc import ctc_vocabulary
+from edgekit.exporting.encoder_decoder import Source, encoder_decoder
 from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.sounds import neutral, noise, silence, speech
-from edgekit.exporting.subject import Case, Range, Subject
+from edgekit.exporting.subject import Assembly, Case, Range, Subject
 from edgekit_runtime.errors import MissingDependency
 from edgekit_runtime.processors.audio import AudioProcessor
 from edgekit_runtime.processors.audio_settings import WAVEFORM, AudioSettings
@@ -44,9 +50,11 @@ _USUAL_FIELD = 400
 _MISFITS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
 
 
-def audio_subject(loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Subject:
+def audio_subject(loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
     """Write and prove the processor of a loaded model of recordings, and plan what to check."""
     _require_libraries()
+    if loaded.pipeline:
+        return _writing(loaded, options, processor_dir)
     hub = load_extractor(loaded.folder, options)
     vocabulary = ctc_vocabulary(loaded.folder, options) if loaded.task.answers == "transcript" else None
     fold_computed_weights(loaded.module)
@@ -72,6 +80,28 @@ def audio_subject(loaded: Loaded, options: ExportOptions, processor_dir: Path) -
         cases=[*planner.checks(), *planner.goldens()],
         tracing=lambda: plain_attention(loaded.model),
     )
+
+
+def _writing(loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Assembly:
+    """The same, of a model whose decoder writes what is said, token by token."""
+    model: Any = loaded.model
+    made = whisper(model, options)
+    hub = load_extractor(loaded.folder, options)
+    tokenizer, reading = transcriber(loaded.folder, options)
+    parameters = tuple(inspect.signature(model.forward).parameters)
+    settings, bank = derive_settings(hub, parameters, options.max_length)
+    processor = travelling_audio(hub, settings, bank, reading, processor_dir)
+    planner = SpectrogramCases(processor, options.seed)
+    trace = planner.trace()
+    encoder = dataclasses.replace(loaded, call=lambda feeds: {"states": model.get_encoder()(**feeds)[0]})
+    _refuse_misfit(encoder, trace)
+    cases = [*planner.checks(), *planner.goldens()]
+    for case in cases:
+        if case.golden:
+            prove_reading(tokenizer, reading, prove_generation(model, made, _tensors(case.feeds)))
+    axes = {name: {0: "batch"} for name in processor.input_names}
+    source = Source(trace=trace, cases=cases, axes=axes, ranges={"batch": (1, None)})
+    return encoder_decoder(loaded, source, made.generating, options)
 
 
 def fold_computed_weights(module: torch.nn.Module) -> None:
@@ -153,6 +183,7 @@ class SpectrogramCases:
     def __init__(self, processor: AudioProcessor, seed: int) -> None:
         self._processor = processor
         self._rate = processor.settings.rate
+        self._longest = processor.settings.longest
         self._seed = seed
 
     def trace(self) -> dict[str, Array]:
@@ -161,12 +192,11 @@ class SpectrogramCases:
 
     def checks(self) -> Iterator[Case]:
         """Batches of 1, 2 and 7; silence, a full length, random numbers."""
-        settings = self._processor.settings
         yield Case(name="one recording", feeds=self._spoken(1, seed=100))
         yield Case(name="two recordings", feeds=self._spoken(2, seed=110))
         yield Case(name="seven recordings", feeds=self._spoken(7, seed=120))
         yield Case(name="silence", feeds=self._feeds([silence(0.5, self._rate)]))
-        full = noise(settings.longest / settings.rate, settings.rate)
+        full = noise(self._longest / self._rate, self._rate)
         yield Case(name="one recording, longest", feeds=self._feeds([full]))
         feeds = self._spoken(2, seed=130)
         name, values = next(iter(feeds.items()))
@@ -184,7 +214,7 @@ class SpectrogramCases:
         return self._feeds([speech(0.6 + 0.3 * row, self._rate, seed + row) for row in range(rows)])
 
     def _feeds(self, sounds: Sequence[Array]) -> dict[str, Array]:
-        return self._processor.feeds([Audio(samples, self._rate) for samples in sounds])
+        return self._processor.feeds([Audio(samples[: self._longest], self._rate) for samples in sounds])
 
 
 def _require_libraries() -> None:
@@ -247,10 +277,15 @@ def _misfit(loaded: Loaded, feeds: Mapping[str, Array]) -> str:
     """Why the model does not run on these, "" when it does."""
     import torch
 
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in feeds.items()}
     try:
         with torch.inference_mode():
-            loaded.call(tensors)
+            loaded.call(_tensors(feeds))
     except _MISFITS as problem:
         return " ".join(str(problem).split())[:300] or type(problem).__name__
     return ""
+
+
+def _tensors(feeds: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    import torch
+
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in feeds.items()}

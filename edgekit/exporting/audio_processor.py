@@ -25,6 +25,7 @@ from edgekit.exporting.sounds import Sound, chirp, travelling, tricky
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.processors.audio import AudioProcessor, sound_case, write_audio_processor
 from edgekit_runtime.processors.audio_settings import FBANK, LOG_MEL, MASK, WAVEFORM, AudioSettings
+from edgekit_runtime.processors.audio_tokens import Transcriber
 from edgekit_runtime.processors.recordings import at_rate, hear
 from edgekit_runtime.processors.spectrogram import Bank
 from edgekit_runtime.processors.vocabulary import Vocabulary
@@ -108,15 +109,15 @@ def travelling_audio(
     hub: HubExtractor,
     settings: AudioSettings,
     bank: Bank | None,
-    vocabulary: Vocabulary | None,
+    reading: Vocabulary | Transcriber | None,
     directory: Path,
 ) -> AudioProcessor:
     """Write `directory` and prove it. Raises ExportWrong at the first value that comes out differently."""
-    prover = _Prover(hub, AudioProcessor(settings, bank=bank, vocabulary=vocabulary))
+    prover = _Prover(hub, AudioProcessor(settings, bank=bank, reading=reading))
     cases, files = [], {}
     try:
         with tempfile.TemporaryDirectory(prefix="edgekit-sounds-") as folder, quiet_libraries():
-            for sound in _sounds(settings):
+            for sound in _sounds(settings, cut=reading is None):
                 prover.alone(sound, _written(sound, Path(folder)))
             small = [(sound, _written(sound, Path(folder))) for sound in travelling()]
             for sound, path in small:
@@ -124,7 +125,7 @@ def travelling_audio(
                 cases.append(sound_case(sound.name, prover.alone(sound, path)))
             prover.together([path for _, path in small])
         return write_audio_processor(
-            directory, settings, bank=bank, vocabulary=vocabulary, parity=cases, files=files
+            directory, settings, bank=bank, reading=reading, parity=cases, files=files
         )
     except EdgekitError as problem:
         if isinstance(problem, ExportWrong | SourceError):
@@ -191,9 +192,10 @@ class _Prover:
             )
 
 
-def _sounds(settings: AudioSettings) -> Iterator[Sound]:
+def _sounds(settings: AudioSettings, *, cut: bool) -> Iterator[Sound]:
+    """cut: whether spectrograms of longer recordings are cut, not refused as waveforms always are."""
     yield from tricky(settings.rate, settings.shortest, settings.longest)
-    if settings.features != WAVEFORM:  # which is refused, not cut
+    if settings.features != WAVEFORM and cut:
         long = chirp(settings.longest / settings.rate + 1.7, 8_000)
         yield Sound(name="longer than the longest", samples=long[:, np.newaxis], rate=8_000)
 

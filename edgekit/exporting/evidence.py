@@ -22,7 +22,7 @@ from edgekit.exporting.departing import (
     relative_error,
 )
 from edgekit.exporting.reproduce import Recipe, write_failed_script
-from edgekit.exporting.subject import Facts
+from edgekit.exporting.written import Compared
 from edgekit.files.directories import new_directory
 from edgekit.files.manifests import MANIFEST_NAME
 from edgekit.files.tables import write_json
@@ -47,18 +47,15 @@ _WORST_CASES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Failure:
-    """An export that is wrong, while its graph is still on disk.
+    """An export that is wrong, while its graphs are still on disk.
 
-    output: where the model was to be; config: the source's config.json, if it has one; retrace:
-    loads and traces the source again, since its memory was given back; None when there is no
-    torch model behind the graph.
+    output: where the model was to be; compared: the graph that is wrong, or all of a pipeline whose whole
+    is; config: the source's config.json, if it has one; retrace: loads and traces the source again, since
+    its memory was given back; None when there is no torch model behind the graph, or several graphs.
     """
 
     output: Path
-    graph: Path
-    signature: Signature
-    facts: Facts
-    expected: Sequence[Expected]
+    compared: Compared
     got: Sequence[Outputs]
     tolerance: Tolerance
     recipe: Recipe
@@ -68,7 +65,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Report:
-    """evidence.json: what was compared and what came out."""
+    """evidence.json: what was compared and what came out. part: of a pipeline, "" for a whole model."""
 
     message: str
     departure: Departure | None
@@ -76,6 +73,7 @@ class _Report:
     weights: str
     tolerance: Tolerance
     signature: Signature
+    part: str
     versions: Mapping[str, str]
     source: Mapping[str, str]
     checks: tuple[ExportCheck, ...]
@@ -106,13 +104,16 @@ def evidence_directory(output: Path) -> Path:
 
 def locate(failure: Failure) -> tuple[Departure | None, str]:
     """The first node whose output departs, and a sentence on it; never an error."""
+    if failure.compared.pipeline is not None:
+        return None, "each part agrees by itself, and the whole does not: the fault lies in how they are run"
     if failure.retrace is None:
         return None, "there is no torch model to compare inner values with"
     order = _worst(failure, smallest_first=True)
-    item = failure.expected[order[0]]
+    item = failure.compared.expected[order[0]]
+    [graph] = failure.compared.graphs
     try:
         traced = failure.retrace()
-        departure = first_departure(failure.graph, failure.signature, traced, item.case)
+        departure = first_departure(graph.path, graph.signature, traced, item.case)
         if departure is not None:
             return departure, departure.shown()
         outputs = program_outputs(traced, item.case.feeds)
@@ -130,20 +131,27 @@ def locate(failure: Failure) -> tuple[Departure | None, str]:
 
 def _worst(failure: Failure, *, smallest_first: bool = False) -> list[int]:
     """Numbers of the failed cases, the largest error or the smallest feeds first."""
-    judged = checks.compare(failure.facts, failure.expected, failure.got, failure.tolerance)
+    judged = _judged(failure)
     failed = [at for at, check in enumerate(judged.checks) if not check.passed]
     if smallest_first:
-        return sorted(failed, key=lambda at: sum(x.size for x in failure.expected[at].case.feeds.values()))
+        cases = [item.case for item in failure.compared.expected]
+        return sorted(failed, key=lambda at: sum(array.size for array in cases[at].feeds.values()))
     return sorted(failed, key=lambda at: -judged.checks[at].max_abs_error)
 
 
+def _judged(failure: Failure) -> checks.Judged:
+    compared = failure.compared
+    return checks.compare(compared.facts, compared.expected, failure.got, failure.tolerance)
+
+
 def _fill(work: Path, failure: Failure, message: str, departure: Departure | None, located: str) -> None:
-    judged = checks.compare(failure.facts, failure.expected, failure.got, failure.tolerance)
-    weights = _keep_graph(failure.graph, work)
+    judged = _judged(failure)
+    compared = failure.compared
+    weights = _keep_graphs(compared, work)
     names = []
     for rank, at in enumerate(_worst(failure)[:_WORST_CASES], start=1):
         names.append(f"worst-{rank}.npz")
-        _keep_case(work / names[-1], failure.expected[at], failure.got[at])
+        _keep_case(work / names[-1], compared.expected[at], failure.got[at])
     if failure.config is not None and failure.config.is_file():
         shutil.copyfile(failure.config, work / "config.json")
     write_failed_script(work, failure.recipe)
@@ -153,35 +161,52 @@ def _fill(work: Path, failure: Failure, message: str, departure: Departure | Non
         located=located,
         weights=weights,
         tolerance=failure.tolerance,
-        signature=failure.signature,
+        signature=compared.signature,
+        part=compared.part,
         versions=failure.recipe.versions,
-        source={**failure.facts.source, "digest": failure.recipe.digest},
+        source={**compared.facts.source, "digest": failure.recipe.digest},
         checks=judged.checks,
         reasons=judged.reasons,
-        worst=tuple(failure.expected[at].case.name for at in _worst(failure)[:_WORST_CASES]),
+        worst=tuple(compared.expected[at].case.name for at in _worst(failure)[:_WORST_CASES]),
     )
     write_json(work / "evidence.json", report)
-    (work / "README.txt").write_text(_readme(message, weights, names), encoding="utf-8")
+    (work / "README.txt").write_text(_readme(message, weights, names, compared), encoding="utf-8")
     (work / MANIFEST_NAME).write_text(json.dumps({"kind": KIND}) + "\n", encoding="utf-8")
 
 
-def _keep_graph(graph: Path, work: Path) -> str:
-    """Copy the graph, without large weights when they are many; a sentence on it."""
+def _keep_graphs(compared: Compared, work: Path) -> str:
+    """Copy the graphs, without large weights when they are many; a sentence on them."""
+    files = [
+        path
+        for graph in compared.graphs
+        for path in (graph.path, *graph.path.parent.glob(f"{graph.path.name}.*"))
+    ]
+    total = sum(path.stat().st_size for path in files)
+    for graph in compared.graphs:
+        place = work / graph.part
+        place.mkdir(exist_ok=True)
+        if total <= LARGEST_WEIGHTS:
+            for path in (graph.path, *graph.path.parent.glob(f"{graph.path.name}.*")):
+                shutil.copyfile(path, place / path.name)
+        else:
+            _keep_without_weights(graph.path, place)
+    if compared.pipeline is not None:
+        shutil.copyfile(compared.pipeline, work / compared.pipeline.name)
+    what, its = ("the graph", "its") if len(compared.graphs) == 1 else ("the graphs of both parts", "their")
+    if total <= LARGEST_WEIGHTS:
+        return f"{what} with all {its} weights"
+    return f"{what} without {its} weights ({total / 2**20:.0f} MiB); the source has them"
+
+
+def _keep_without_weights(graph: Path, place: Path) -> None:
     import onnx_ir as ir
 
-    files = [graph, *graph.parent.glob(f"{graph.name}.*")]
-    total = sum(path.stat().st_size for path in files)
-    if total <= LARGEST_WEIGHTS:
-        for path in files:
-            shutil.copyfile(path, work / path.name)
-        return "the graph with all its weights"
     model = ir.load(graph)
     initializers = model.graph.initializers
     for name, value in list(initializers.items()):
         if value.const_value is None or value.const_value.nbytes > _SMALL_CONSTANT:
             del initializers[name]
-    (work / graph.name).write_bytes(ir.to_proto(model).SerializeToString())
-    return f"the graph without its weights ({total / 2**20:.0f} MiB); the source has them"
+    (place / graph.name).write_bytes(ir.to_proto(model).SerializeToString())
 
 
 def _keep_case(path: Path, expected: Expected, got: Outputs) -> None:
@@ -192,14 +217,15 @@ def _keep_case(path: Path, expected: Expected, got: Outputs) -> None:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
-def _readme(message: str, weights: str, cases: Sequence[str]) -> str:
+def _readme(message: str, weights: str, cases: Sequence[str], compared: Compared) -> str:
+    graphs = "model.onnx  " if compared.pipeline is None else "*/model.onnx"
     return f"""An export that edgekit refused, because the graph does not answer as the original does.
 
 {message}
 
 What is here
   evidence.json  every check with its error, the first node that departs, versions of the tools
-  model.onnx     {weights}
+  {graphs}   {weights}
   {", ".join(cases)}
                  the worst cases, for numpy.load(): feed.*, torch.* (the original's outputs), onnx.*
   config.json    the source's own, where it has one

@@ -13,13 +13,13 @@ from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.loading import UNREAD, load_model
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.source import FolderSource
-from edgekit.exporting.subject import Subject
-from edgekit.tasks import ExportRecipe, Task
+from edgekit.exporting.subject import Assembly, Subject
+from edgekit.tasks import ExportRecipe, Task, recipe_for
 
 if TYPE_CHECKING:
     import torch
 
-#: Kind of processor -> function (Loaded, ExportOptions, processor directory) -> Subject.
+#: Kind of processor -> function (Loaded, ExportOptions, processor directory) -> Subject or Assembly.
 _SUBJECTS = {
     "text": "edgekit.exporting.text:text_subject",
     "image": "edgekit.exporting.image:image_subject",
@@ -27,9 +27,9 @@ _SUBJECTS = {
 }
 
 
-def load_folder(source: FolderSource, options: ExportOptions, processor_dir: Path) -> Subject:
+def load_folder(source: FolderSource, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
     """Load the model, write and prove its processor, and plan what to check."""
-    recipe = folder_recipe(source.task)
+    recipe = folder_recipe(source.task, source.architecture)
     unread = UNREAD if recipe.outputs == ("last_hidden_state",) else ()
     model = load_model(source, recipe.auto_class, options, unread)
     module = traced_module(recipe, model)
@@ -40,23 +40,27 @@ def load_folder(source: FolderSource, options: ExportOptions, processor_dir: Pat
         folder=source.folder,
         task=source.task,
         outputs=recipe.outputs,
+        pipeline=recipe.pipeline,
         source={"kind": "transformers folder", **source_facts(source)},
         labels=source.labels,
     )
     return _subject(recipe.processor, loaded, options, processor_dir)
 
 
-def folder_recipe(task: Task) -> ExportRecipe:
-    """The task's recipe. Raises SourceError when there is none, or of a kind of input unknown here."""
-    recipe = task.export
+def folder_recipe(task: Task, architecture: str) -> ExportRecipe:
+    """The task's recipe for models of this class, else its first.
+
+    Raises SourceError when there is none, or of a kind of input unknown here.
+    """
+    recipe = recipe_for(task, architecture) or next(iter(task.exports), None)
     if recipe is None or recipe.processor not in _SUBJECTS:
         raise SourceError(f"task {task.name!r} is not exported from folders", hint="export the module")
     return recipe
 
 
-def text_recipe(task: Task) -> ExportRecipe:
+def text_recipe(task: Task, architecture: str) -> ExportRecipe:
     """The same, of a task of texts."""
-    recipe = folder_recipe(task)
+    recipe = folder_recipe(task, architecture)
     if recipe.processor != "text":
         raise SourceError(
             f"task {task.name!r} takes no texts, and from such a folder only models of texts are exported",
@@ -106,9 +110,9 @@ def caller(
     return call
 
 
-def _subject(kind: str, loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Subject:
+def _subject(kind: str, loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
     make = resolve(_SUBJECTS[kind])
     subject = make(loaded, options, processor_dir) if callable(make) else None
-    if not isinstance(subject, Subject):
+    if not isinstance(subject, Subject | Assembly):
         raise PluginBroken(f"{_SUBJECTS[kind]!r} makes no subject", hint="please report this")
     return subject

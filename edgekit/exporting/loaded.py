@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Loaded:
     """model: the transformers model, which knows lengths and sizes; module: what is traced, which may be
     more or less than it; call: runs the module on named tensors and gives its outputs in order; folder:
-    where the tokenizer or feature extractor lies; source: provenance, for the manifest.
+    where the tokenizer or feature extractor lies; source: provenance, for the manifest; pipeline: how its
+    graphs run where it becomes several (`ExportRecipe.pipeline`), then `call` is not used.
     """
 
     model: torch.nn.Module
@@ -29,6 +30,7 @@ class Loaded:
     outputs: tuple[str, ...]
     source: Mapping[str, str]
     labels: tuple[str, ...] = ()
+    pipeline: str = ""
 
     def facts(self, axes: Mapping[str, Mapping[int, str]]) -> Facts:
         """What is known of it without holding it. axes: those that vary, by input."""

@@ -105,6 +105,16 @@ def refuse_bad_numbers(module: torch.nn.Module, where: str) -> None:
             )
 
 
+def give_back(module: torch.nn.Module) -> None:
+    """Free the weights of a module that was loaded here, whoever still holds them; it is of no use then.
+
+    onnxscript's rewrite rules keep the last graph that they matched for the life of the process, and with
+    it the original's weights, those too that the graph no longer uses.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.new_empty(0)
+
+
 def position_limit(module: torch.nn.Module) -> int | None:
     """Tokens that the model's position embeddings reach; None when it has none.
 

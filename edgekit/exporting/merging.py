@@ -24,7 +24,7 @@ from edgekit.exporting.loading import (
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.processor import HubTokenizer
 from edgekit.exporting.quiet import quiet_libraries
-from edgekit.exporting.subject import Subject
+from edgekit.exporting.subject import Assembly, Subject
 from edgekit.exporting.text import tokenized_subject
 from edgekit.exporting.texts import SENTENCES
 from edgekit_runtime.errors import MissingDependency
@@ -49,12 +49,12 @@ class Merge:
     after: Mapping[str, Array]
 
 
-def load_adapter(source: AdapterSource, options: ExportOptions, processor_dir: Path) -> Subject:
+def load_adapter(source: AdapterSource, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
     """The base with the adapter merged, as a Subject."""
     require("torch", "transformers")
     _require_peft(source)
     task = source.base.task
-    recipe = text_recipe(task)
+    recipe = text_recipe(task, source.base.architecture)
     if recipe.module:
         raise SourceError(
             f"{source.folder}: adapters for the task {task.name!r} are not exported yet",
@@ -64,11 +64,14 @@ def load_adapter(source: AdapterSource, options: ExportOptions, processor_dir: P
     adapted = _attach(source, base)
     tokenizer = load_tokenizer(source.tokenizer_folder, options)
     feeds = _feeds(tokenizer)
-    before = _answers(adapted, recipe.outputs, feeds)
+    compared = ("logits",) if recipe.pipeline else recipe.outputs
+    if recipe.pipeline:
+        feeds["decoder_input_ids"] = feeds["input_ids"]  # any tokens do: before and after are compared
+    before = _answers(adapted, compared, feeds)
     model = _merge(source, adapted)
     refuse_bad_numbers(model, source.label)
-    merge = Merge(feeds=feeds, before=before, after=_answers(model, recipe.outputs, feeds))
-    refuse_changed_answers(source, merge, task.answers)
+    merge = Merge(feeds=feeds, before=before, after=_answers(model, compared, feeds))
+    refuse_changed_answers(source, merge, "tensor" if recipe.pipeline else task.answers)
     loaded = Loaded(
         model=model,
         module=model,
@@ -76,6 +79,7 @@ def load_adapter(source: AdapterSource, options: ExportOptions, processor_dir: P
         folder=source.tokenizer_folder,
         task=task,
         outputs=recipe.outputs,
+        pipeline=recipe.pipeline,
         source={
             "kind": f"{source.kind} adapter merged into its base",
             **source_facts(source.base),

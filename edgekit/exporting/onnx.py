@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import ExportFailed
-from edgekit.exporting.clean import clean
+from edgekit.exporting.clean import SCOPES, clean
 from edgekit.exporting.embedding import write_embedded
 from edgekit.exporting.failing import WRAPPED, explain, fixed_axis, found_fixed, inner_path, why_fixed
 from edgekit.exporting.quiet import kept_environment, quiet_libraries
@@ -120,7 +120,7 @@ def _places(model: ir.Model) -> Iterator[tuple[ir.Value, Place]]:
     for node in model.graph:
         note = node.metadata_props.get("pkg.torch.onnx.fx_node", "")
         found = re.match(r"%(\w+) : .*?target=torch\.ops\.([\w.]+)\]", note)
-        scopes = re.findall(r"'([^']*)'", node.metadata_props.get("pkg.torch.onnx.name_scopes", ""))
+        scopes = re.findall(r"'([^']*)'", node.metadata_props.get(SCOPES, ""))
         if found is None:
             continue
         for value in node.outputs[:1]:
@@ -130,19 +130,25 @@ def _places(model: ir.Model) -> Iterator[tuple[ir.Value, Place]]:
 
 
 def save(model: ir.Model, directory: Path, notes: Mapping[str, str]) -> Path:
-    """Write model.onnx, with its weights beside it when they are large. `notes` go into the model."""
+    """Write model.onnx, with its weights beside it when they are large. `notes` go into the model.
+
+    The graph holds no weights afterwards: onnxscript's rewrite rules keep the last graph that they
+    matched for the life of the process, and with it the memory of the original.
+    """
     import onnx_ir as ir
 
     model.producer_name, model.producer_version = "edgekit", metadata.version("edgekit")
     model.metadata_props.clear()
     model.metadata_props.update(notes)
     path = directory / MODEL_FILE
-    weights = model.graph.initializers.values()
+    weights = list(model.graph.initializers.values())
     size = sum(value.const_value.nbytes for value in weights if value.const_value is not None)
     if size > EXTERNAL_OVER_BYTES:
         ir.save(model, path, external_data=DATA_FILE)
     else:
         write_embedded(model, path)
+    for value in weights:
+        value.const_value = None
     return path
 
 
@@ -190,7 +196,7 @@ def _dynamic_shapes(subject: Subject) -> tuple[tuple[dict[int, Any], ...]]:
     dims = {}
     for name in names:
         low, high = subject.ranges.get(name, (None, None))
-        dims[name] = Dim(name, min=low or 1, max=high)
+        dims[name] = Dim(name, min=1 if low is None else low, max=high)
     axes = [subject.facts.axes.get(key, {}) for key in subject.trace]
     return (tuple({axis: dims[name] for axis, name in named.items()} for named in axes),)
 

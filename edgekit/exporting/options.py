@@ -35,6 +35,9 @@ class ExportOptions:
 
     task: "auto" reads it from the source; a module is "custom", or serves a built-in task with `processor`.
     max_length: tokens a row may have; by default the most that tokenizer and model take.
+    max_new_tokens: tokens that a model may generate; by default what its generation_config says, else 256.
+    language: of what it generates, as its tokenizer writes it ("de_DE", "deu_Latn", "de"), where the model
+    begins its answers with a language; by default what its generation_config says.
     allow_pickle: read *.bin weights (tensors only); trust_remote_code: run code of the folder.
     processor: for a module with a task, the directory of its processor or settings of one (ImageSettings,
     AudioSettings); labels: of its classes, in order. The task names its inputs, axes and outputs.
@@ -53,6 +56,8 @@ class ExportOptions:
     opset: int = DEFAULT_OPSET
     tolerance: Tolerance = DEFAULT_TOLERANCE
     max_length: int | None = None
+    max_new_tokens: int | None = None
+    language: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
     example_inputs: Mapping[str, torch.Tensor] | None = None
@@ -83,6 +88,10 @@ class ExportOptions:
                 f"max_length {self.max_length} leaves no room for a text beside its special tokens",
                 hint=f"give at least {SHORTEST_MAX_LENGTH}",
             )
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise UsageError(
+                f"max_new_tokens {self.max_new_tokens} leaves no room for an answer", hint="give at least 1"
+            )
         if isinstance(self.labels, str):
             raise UsageError("labels is one text", hint='give a list, such as ["cat", "dog"]')
         twice = sorted({label for label in self.labels if list(self.labels).count(label) > 1})
@@ -96,6 +105,8 @@ class ExportOptions:
             "opset": self.opset,
             "tolerance": [self.tolerance.atol, self.tolerance.rtol],
             "max_length": self.max_length,
+            "max_new_tokens": self.max_new_tokens,
+            "language": self.language,
             "allow_pickle": self.allow_pickle,
             "trust_remote_code": self.trust_remote_code,
             "seed": self.seed,

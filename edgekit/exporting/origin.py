@@ -13,7 +13,7 @@ from edgekit.exporting.source import CONFIG, inspect_folder
 if TYPE_CHECKING:
     import torch
 
-    from edgekit.exporting.subject import Subject
+    from edgekit.exporting.subject import Assembly, Subject
 
 ONNX_SUFFIX, PROGRAM_SUFFIX, GGUF_SUFFIX = ".onnx", ".pt2", ".gguf"
 _GGUF_MAGIC = b"GGUF"
@@ -39,7 +39,7 @@ class Origin(Protocol):
 class TorchOrigin(Origin, Protocol):
     """A source that torch loads and traces. An ONNX file is none: it is read and checked as it is."""
 
-    def load(self, options: ExportOptions, processor_dir: Path) -> Subject:
+    def load(self, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
         """Load it, write its processor, plan its checks."""
 
 
@@ -57,7 +57,7 @@ class ModuleSource:
 
         return weights_digest(self.module)
 
-    def load(self, options: ExportOptions, processor_dir: Path) -> Subject:
+    def load(self, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
         """Check it on its example inputs, or for a task on what its processor makes."""
         if options.task not in (AUTO, CUSTOM):
             from edgekit.exporting.tasked import load_tasked

@@ -13,17 +13,17 @@ from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.loading import UNREAD, explained, load_model, load_tokenizer, refuse_bad_numbers
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.sentence import OUTPUT, Dense, Normalize, Pooling, SentenceSource
-from edgekit.exporting.subject import Subject
+from edgekit.exporting.subject import Assembly, Subject
 from edgekit.exporting.text import tokenized_subject
 
 if TYPE_CHECKING:
     import torch
 
 
-def load_sentence(source: SentenceSource, options: ExportOptions, processor_dir: Path) -> Subject:
+def load_sentence(source: SentenceSource, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
     """Load the encoder, put the chain behind it, and prove that padding changes no embedding."""
     task = source.encoder.task
-    recipe = text_recipe(task)
+    recipe = text_recipe(task, source.encoder.architecture)
     encoder = load_model(source.encoder, recipe.auto_class, options, UNREAD)
     tokenizer = load_tokenizer(source.encoder.folder, options)
     if source.max_length is not None:

@@ -69,6 +69,10 @@ class HubTokenizer(Protocol):
         is_split_into_words: bool = False,
     ) -> Encoded: ...
 
+    def decode(
+        self, token_ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool
+    ) -> str: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:

@@ -13,6 +13,8 @@ from edgekit_runtime.manifests import list_files
 REPRODUCE_FILE = "reproduce.sh"
 #: Recorded outputs hold the rounding of the machine that made them, so they may differ elsewhere.
 _MACHINE_BOUND = "golden/"
+#: Options of one value each that are flags of the same name.
+_SINGLE = ("task", "opset", "max_length", "max_new_tokens", "language", "base", "revision", "seed")
 _SOURCE_OF_MANIFEST = (
     'import json, sys; print(next(entry["path"] for entry in json.load(open(sys.argv[1]))["inputs"]'
     ' if entry["role"] == "source"))'
@@ -144,7 +146,7 @@ def _commented(text: str) -> list[str]:
 
 def _words(options: ExportOptions) -> Iterator[str]:
     standard = ExportOptions()
-    for name in ("task", "opset", "max_length", "base", "revision", "seed"):
+    for name in _SINGLE:
         value = getattr(options, name)
         if value != getattr(standard, name):
             yield from (f"--{name.replace('_', '-')}", str(value))

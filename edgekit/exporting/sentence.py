@@ -28,10 +28,10 @@ from edgekit.exporting.source import (
 from edgekit.exporting.weights import PICKLE, SAFETENSORS, Weights, check_safetensors, find_weights
 from edgekit.files.digests import file_digest, value_digest
 from edgekit.files.tables import read_json
-from edgekit.tasks import load_task, task_names
+from edgekit.tasks import load_task, recipe_for, task_names
 
 if TYPE_CHECKING:
-    from edgekit.exporting.subject import Subject
+    from edgekit.exporting.subject import Assembly, Subject
 
 MODULES = "modules.json"
 TASK = "sentence-embedding"
@@ -104,7 +104,7 @@ class SentenceSource:
         own = {path.relative_to(self.folder).as_posix(): file_digest(path) for path in files}
         return value_digest([folder_digest(self.encoder.folder, self.encoder.weights.files), own])
 
-    def load(self, options: ExportOptions, processor_dir: Path) -> Subject:
+    def load(self, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
         """Load the encoder and put the rest of the chain behind it."""
         from edgekit.exporting.pooling import load_sentence
 
@@ -203,9 +203,7 @@ def _refuse_two_meanings(encoder: FolderSource) -> None:
     """
     for name in task_names():
         task = load_task(name)
-        if task.export is None or task.answers not in LABELLED:
-            continue
-        if encoder.architecture.endswith(task.export.architectures):
+        if task.answers in LABELLED and recipe_for(task, encoder.architecture) is not None:
             raise SourceError(
                 f"{encoder.folder}: could be {TASK} ({MODULES}) or {name} ({encoder.architecture})",
                 hint=f"give --task: {TASK}, {name}",

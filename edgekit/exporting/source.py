@@ -21,7 +21,7 @@ from edgekit.files.tables import read_json
 from edgekit.tasks import Task
 
 if TYPE_CHECKING:
-    from edgekit.exporting.subject import Subject
+    from edgekit.exporting.subject import Assembly, Subject
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -64,7 +64,7 @@ class FolderSource:
         """Digest of every file that loading reads."""
         return folder_digest(self.folder, self.weights.files)
 
-    def load(self, options: ExportOptions, processor_dir: Path) -> Subject:
+    def load(self, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
         """Load the model and its tokenizer."""
         from edgekit.exporting.folder import load_folder
 
@@ -206,7 +206,7 @@ def task_labels(task: Task, folder: Path, config: Mapping[str, object]) -> tuple
     """The labels of the model's classes in order; () where the task's answers are told without them."""
     if task.answers not in LABELLED:
         return ()
-    images = task.export is not None and task.export.processor == "image"
+    images = any(recipe.processor == "image" for recipe in task.exports)
     return read_labels(folder, config, repeated=images)
 
 
@@ -242,7 +242,7 @@ def read_labels(folder: Path, config: Mapping[str, object], *, repeated: bool = 
 
 def check_preprocessor(folder: Path, task: Task) -> None:
     """Raise SourceError unless the folder says how the task's inputs become the model's."""
-    kind = task.export.processor if task.export is not None else ""
+    kind = task.exports[0].processor if task.exports else ""
     if kind == "text":
         check_tokenizer(folder)
     elif not any((folder / name).is_file() for name in _PREPROCESSOR_FILES):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.exporting.subject import Case, Subject, shape_of
+from edgekit.exporting.subject import Assembly, Case, Subject, shape_of
 from edgekit_runtime.processors import TextProcessor, load_processor
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from edgekit_runtime.session import Array
 
 
-def load_subject(origin: TorchOrigin, options: ExportOptions, processor_dir: Path) -> Subject:
-    """The source in memory, at one shape where the options ask for it."""
-    subject = origin.load(options, processor_dir)
-    return at_one_shape(subject, processor_dir) if options.static else subject
+def load_subject(origin: TorchOrigin, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
+    """The source in memory, at one shape where the options ask for it (an Assembly refuses that)."""
+    found = origin.load(options, processor_dir)
+    if isinstance(found, Assembly) or not options.static:
+        return found
+    return at_one_shape(found, processor_dir)
 
 
 def at_one_shape(subject: Subject, processor_dir: Path) -> Subject:

@@ -1,4 +1,7 @@
-"""What is exported, whatever it came from: a module, how to trace it, and how to prove the result."""
+"""What is exported, whatever it came from: a module, how to trace it, and how to prove the result.
+
+A `Subject` becomes one graph, an `Assembly` several that run as a pipeline.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from edgekit_runtime.processors.base import TextRow, Words
 if TYPE_CHECKING:
     import torch
 
+    from edgekit_runtime.pipelines import Pipeline
     from edgekit_runtime.session import Array
 
 #: (lowest, highest) size of an axis; None where nothing is known.
@@ -33,7 +37,9 @@ class Facts:
     """What is known of a model without holding it.
 
     answers: how outputs are read and compared, a word of `edgekit_runtime.answers.KINDS`; axes: the
-    axes that may vary, by input; source: where it came from, for the manifest; labels: in class order.
+    axes that may vary, by input; source: where it came from, for the manifest; labels: in class order;
+    inner: whether the outputs are inner values of a larger model, whose errors are told and judged as
+    shares of each output's own size (root mean square) where that is more than 1.
     """
 
     task: str
@@ -41,6 +47,7 @@ class Facts:
     axes: Mapping[str, Mapping[int, str]]
     source: Mapping[str, str]
     labels: tuple[str, ...] = ()
+    inner: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,6 +67,19 @@ class Subject:
     outputs: tuple[str, ...]
     cases: Sequence[Case]
     tracing: Callable[[], AbstractContextManager[None]] = field(default=nullcontext)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Assembly:
+    """A loaded model that becomes several graphs.
+
+    parts: by name, in the order they run; whole: the original's own run from the first input to the last
+    output, with the cases that the pipeline is compared on (it is not traced); pipeline: how they run.
+    """
+
+    parts: Mapping[str, Subject]
+    whole: Subject
+    pipeline: Pipeline
 
 
 def shape_of(feeds: Mapping[str, Array], axes: Mapping[str, Mapping[int, str]]) -> dict[str, int]:

@@ -85,12 +85,13 @@ def load_tasked(module: torch.nn.Module, options: ExportOptions, processor_dir: 
 
 
 def _recipe(task: Task) -> ExportRecipe:
-    if task.export is None:
-        raise UsageError(
-            f"a torch module cannot be exported as {task.name!r}",
-            hint="leave task out to export it as 'custom', with example_inputs",
-        )
-    return task.export
+    for recipe in task.exports:
+        if not recipe.pipeline:
+            return recipe
+    raise UsageError(
+        f"a torch module cannot be exported as {task.name!r}",
+        hint="leave task out to export it as 'custom', with example_inputs",
+    )
 
 
 def _refuse_own_inputs(options: ExportOptions) -> None:

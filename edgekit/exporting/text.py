@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.errors import SourceError
+from edgekit.errors import ExportWrong, SourceError
 from edgekit.exporting.asking import Asking, ask
 from edgekit.exporting.attention import plain_attention
+from edgekit.exporting.encoder_decoder import Source, encoder_decoder
+from edgekit.exporting.generating import generating
 from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.loading import load_tokenizer, position_limit, text_config
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.processor import HubTokenizer, choose_max_length, text_inputs, travelling_processor
-from edgekit.exporting.subject import Case, Subject
+from edgekit.exporting.subject import Assembly, Case, Range, Subject
 from edgekit.exporting.texts import LONG, PAIR, SENTENCES
 from edgekit_runtime.processors import TextProcessor
 from edgekit_runtime.processors.base import TextRow, Words
@@ -38,16 +40,18 @@ _PADDING_TOLERANCE = 1e-4
 _LARGEST_CASE_BYTES, _GOLDEN_BYTES = 256 * 1024 * 1024, 16 * 1024 * 1024
 #: Goldens that are recorded whatever their size.
 _LEAST_GOLDENS = 2
+#: Sentences that are recorded of a model that generates: each answer takes many runs of its decoder.
+_RECORDED_ANSWERS = 6
 
 
-def text_subject(loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Subject:
+def text_subject(loaded: Loaded, options: ExportOptions, processor_dir: Path) -> Subject | Assembly:
     """Load the tokenizer, write and prove the processor, and plan what to check."""
     return tokenized_subject(loaded, load_tokenizer(loaded.folder, options), options, processor_dir)
 
 
 def tokenized_subject(
     loaded: Loaded, tokenizer: HubTokenizer, options: ExportOptions, processor_dir: Path
-) -> Subject:
+) -> Subject | Assembly:
     """The same, with a tokenizer at hand."""
     model = loaded.model
     asking = ask(loaded.task, tokenizer)
@@ -56,19 +60,31 @@ def tokenized_subject(
     max_length = choose_max_length(tokenizer, positions, options.max_length)
     processor = travelling_processor(tokenizer, inputs, max_length, processor_dir, asking.reading())
     vocabulary = _vocabulary(model)
-    planner = TextCases(processor=processor, asking=asking, token_bytes=4 * vocabulary if asking.mask else 0)
+    planner = TextCases(
+        processor=processor,
+        asking=asking,
+        token_bytes=4 * vocabulary if asking.mask else 0,
+        recorded=_RECORDED_ANSWERS if loaded.pipeline else len(SENTENCES),
+    )
+    axes = {name: {0: "batch", 1: "sequence"} for name in inputs}
+    ranges: dict[str, Range] = {"batch": (1, None), "sequence": (1, positions)}
+    cases = [
+        *planner.checks(),
+        *planner.random_ids(vocabulary, tokenizer.all_special_ids, options.seed),
+        *planner.goldens(),
+    ]
+    if loaded.pipeline:
+        _prove_decoding(tokenizer, processor, cases)
+        source = Source(trace=planner.trace(), cases=cases, axes=axes, ranges=ranges)
+        return encoder_decoder(loaded, source, generating(model, tokenizer, options), options)
     subject = Subject(
         module=loaded.module,
         call=loaded.call,
-        facts=loaded.facts({name: {0: "batch", 1: "sequence"} for name in inputs}),
+        facts=loaded.facts(axes),
         trace=planner.trace(),
-        ranges={"batch": (1, None), "sequence": (1, positions)},
+        ranges=ranges,
         outputs=loaded.outputs,
-        cases=[
-            *planner.checks(),
-            *planner.random_ids(vocabulary, tokenizer.all_special_ids, options.seed),
-            *planner.goldens(),
-        ],
+        cases=cases,
         tracing=lambda: plain_attention(model),
     )
     if loaded.task.answers == "vector":
@@ -80,12 +96,14 @@ def tokenized_subject(
 class TextCases:
     """Shapes at which a text model is compared with its original, by real texts.
 
-    token_bytes: what the model gives for a token where that is much, otherwise 0.
+    token_bytes: what the model gives for a token where that is much, otherwise 0; recorded: sentences that
+    become goldens.
     """
 
     processor: TextProcessor
     asking: Asking
     token_bytes: int = 0
+    recorded: int = len(SENTENCES)
 
     def trace(self) -> dict[str, Array]:
         """Feeds of the trace."""
@@ -122,7 +140,7 @@ class TextCases:
         """
         cases = [
             self._of_rows(f"sentence {number}", [self.asking.row(sentence)], golden=True)
-            for number, sentence in enumerate(SENTENCES, start=1)
+            for number, sentence in enumerate(SENTENCES[: self.recorded], start=1)
         ]
         if not self.token_bytes:
             yield from cases
@@ -179,6 +197,21 @@ def _vocabulary(model: torch.nn.Module) -> int:
     if not isinstance(size, int) or size < 1:
         raise SourceError("config.json has no vocab_size", hint="is it a text model?")
     return size
+
+
+def _prove_decoding(tokenizer: HubTokenizer, processor: TextProcessor, cases: Sequence[Case]) -> None:
+    """Tokens of every case as texts, by transformers and on a device. Raises ExportWrong.
+
+    White space before punctuation that transformers may be told to remove afterwards stays on a device.
+    """
+    for ids in (row.tolist() for case in cases for row in case.feeds["input_ids"]):
+        wanted = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        found = processor.decode(ids)
+        if found.strip() != wanted.strip():
+            raise ExportWrong(
+                f"tokens become another text on a device: {found[:80]!r} instead of {wanted[:80]!r}",
+                hint="save the tokenizer again with a current transformers",
+            )
 
 
 def _refuse_padding_that_counts(subject: Subject, folder: Path, processor: TextProcessor) -> None:

@@ -20,6 +20,7 @@ from edgekit.exporting.origin import Origin, TorchOrigin, inspect_source
 from edgekit.exporting.reproduce import Recipe, write_script
 from edgekit.exporting.subject import shape_of
 from edgekit.files.directories import new_directory, refuse_foreign
+from edgekit.files.graphs import Graph
 from edgekit.files.manifests import write_manifest
 from edgekit.stages.common import (
     OnProgress,
@@ -30,17 +31,17 @@ from edgekit.stages.common import (
     up_to_date,
     value_input,
 )
-from edgekit.values import InputEntry, ModelTable
+from edgekit.values import ExportCheck, InputEntry, ModelTable
 from edgekit_runtime.goldens import write_goldens
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
-    from edgekit.exporting.checks import Expected, Outputs
+    from edgekit.exporting.checks import Outputs
     from edgekit.exporting.onnx import Traced
-    from edgekit.exporting.subject import Facts, Range
-    from edgekit_runtime.values import Signature
+    from edgekit.exporting.subject import Range
+    from edgekit.exporting.written import Compared
 
 __all__ = ["ExportOptions", "ExportedModel", "export"]
 
@@ -139,14 +140,16 @@ def _inputs(origin: Origin, options: ExportOptions, output: Path) -> tuple[Input
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Written:
-    """A graph on disk, with what the original answers."""
+    """Graphs on disk, with what the original answers. ranges: of the axes of the whole."""
 
-    model: Path
-    signature: Signature
-    facts: Facts
-    expected: Sequence[Expected]
+    compared: Sequence[Compared]
     ranges: Mapping[str, Range]
     opset: int
+
+    @property
+    def whole(self) -> Compared:
+        """What a user runs: the only graph, or the pipeline of all."""
+        return self.compared[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,37 +176,49 @@ def _export_into(
 ) -> ModelTable:
     """Fill `work` with all but its manifest."""
     from edgekit.exporting import checks, onnx
-    from edgekit.exporting.reference import reference_outputs
 
     if isinstance(origin, OnnxSource):
         made = _import(work, origin, options, steps)
     else:
         made = _trace(work, origin, options, steps)
     with steps.step("checking"):
-        got = reference_outputs(made.model, made.signature, [item.case.feeds for item in made.expected])
-        try:
-            passed = checks.judge(made.facts, made.expected, got, options.tolerance)
-        except ExportWrong as problem:
-            raise _with_evidence(problem, made, got, origin, making) from None
+        passed = [check for each in made.compared for check in _checked(each, origin, making)]
+    whole = made.whole
     with steps.step("writing"):
-        write_goldens(work / "golden", checks.goldens(made.expected))
+        write_goldens(work / "golden", checks.goldens(whole.expected))
         write_script(work, making.recipe)
     return ModelTable(
-        task=made.facts.task,
-        signature=made.signature,
+        task=whole.facts.task,
+        signature=whole.signature,
         opset=made.opset,
-        source=made.facts.source,
+        source=whole.facts.source,
         tolerance=options.tolerance,
-        checks=passed,
-        labels=made.facts.labels,
+        checks=tuple(passed),
+        labels=whole.facts.labels,
         tool_versions=onnx.tool_versions(),
         axes=_axes(made),
+        parts={each.part: each.signature for each in made.compared if each.part},
     )
+
+
+def _checked(compared: Compared, origin: Origin, making: _Making) -> list[ExportCheck]:
+    """Run the graphs on every case. Raises ExportWrong, with evidence kept, where any disagrees."""
+    from edgekit.exporting import checks
+
+    got = compared.outputs()
+    try:
+        passed = checks.judge(
+            compared.facts, compared.expected, got, making.recipe.options.tolerance, compared.part
+        )
+    except ExportWrong as problem:
+        raise _with_evidence(problem, compared, got, origin, making) from None
+    return [compared.named(check) for check in passed]
 
 
 def _axes(made: _Written) -> dict[str, tuple[int, int | None]]:
     """Of each axis that varies, its ends: as the source knows them, else the lowest that was checked."""
-    shapes = [shape_of(item.case.feeds, made.facts.axes) for item in made.expected]
+    whole = made.whole
+    shapes = [shape_of(item.case.feeds, whole.facts.axes) for item in whole.expected]
     found = {}
     for name in dict.fromkeys(name for shape in shapes for name in shape):
         low, high = made.ranges.get(name, (None, None))
@@ -212,23 +227,21 @@ def _axes(made: _Written) -> dict[str, tuple[int, int | None]]:
 
 
 def _with_evidence(
-    problem: ExportWrong, made: _Written, got: Sequence[Outputs], origin: Origin, making: _Making
+    problem: ExportWrong, compared: Compared, got: Sequence[Outputs], origin: Origin, making: _Making
 ) -> ExportWrong:
     """The error, after its evidence was written beside the output."""
     from edgekit.exporting import evidence, onnx
     from edgekit.exporting.static import load_subject
+    from edgekit.exporting.written import subjects
 
     def retrace(torch_origin: TorchOrigin) -> Traced:
         with tempfile.TemporaryDirectory(prefix="edgekit-retrace-") as name:
-            subject = load_subject(torch_origin, making.recipe.options, Path(name) / "processor")
-            return onnx.traced(subject, making.recipe.options.opset)
+            loaded = load_subject(torch_origin, making.recipe.options, Path(name) / "processor")
+            return onnx.traced(subjects(loaded)[compared.part], making.recipe.options.opset)
 
     failure = evidence.Failure(
         output=making.output,
-        graph=made.model,
-        signature=made.signature,
-        facts=made.facts,
-        expected=made.expected,
+        compared=compared,
         got=got,
         tolerance=making.recipe.options.tolerance,
         recipe=making.recipe,
@@ -240,36 +253,32 @@ def _with_evidence(
 
 def _trace(work: Path, origin: Origin, options: ExportOptions, steps: _Steps) -> _Written:
     """Load the source with torch, trace it, and run it on every case."""
-    from edgekit.exporting import checks, onnx
+    from edgekit.exporting import written
+    from edgekit.exporting.loading import give_back
     from edgekit.exporting.static import load_subject
+    from edgekit.exporting.subject import Assembly
 
     if not isinstance(origin, TorchOrigin):
         raise UsageError(f"{origin.label}: is no source that torch loads", hint="please report this")
     with steps.step("loading"):
-        subject = load_subject(origin, options, work / "processor")
+        loaded = load_subject(origin, options, work / "processor")
     with steps.step("exporting"):
-        graph = onnx.trace(subject, options.opset)
-        model = onnx.save(graph, work, onnx.model_notes(subject.facts))
-        signature = onnx.signature(graph)
-        del graph
+        graphs = written.write_graphs(loaded, work, options.opset)
     with steps.step("running the original"):
-        expected = checks.original_outputs(subject, [spec.name for spec in signature.outputs])
-        facts, ranges = subject.facts, subject.ranges
-        del subject
+        compared = written.original_answers(loaded, graphs, work)
+        ranges = loaded.whole.ranges if isinstance(loaded, Assembly) else loaded.ranges
+        if origin.path is not None:  # it was loaded here, so nobody else needs it
+            for subject in written.subjects(loaded).values():
+                give_back(subject.module)
+        del loaded
         gc.collect()  # the worker that checks the graph needs the original's memory
-    return _Written(
-        model=model,
-        signature=signature,
-        facts=facts,
-        expected=expected,
-        ranges=ranges,
-        opset=options.opset,
-    )
+    return _Written(compared=compared, ranges=ranges, opset=options.opset)
 
 
 def _import(work: Path, origin: OnnxSource, options: ExportOptions, steps: _Steps) -> _Written:
     """Read an ONNX file, write it in our form, and run the file itself on every case."""
     from edgekit.exporting import importing, onnx
+    from edgekit.exporting.written import WHOLE, Compared
 
     with steps.step("loading"):
         imported = importing.read_onnx(origin, options, work)
@@ -278,11 +287,12 @@ def _import(work: Path, origin: OnnxSource, options: ExportOptions, steps: _Step
         signature = onnx.signature(imported.graph)
     with steps.step("running the original"):
         expected = importing.original_answers(origin, imported, signature, options)
+    graph = Graph(part=WHOLE, path=model, signature=signature)
+    whole = Compared(
+        part=WHOLE, graphs=(graph,), signature=signature, facts=imported.facts, expected=expected
+    )
     return _Written(
-        model=model,
-        signature=signature,
-        facts=imported.facts,
-        expected=expected,
+        compared=(whole,),
         ranges=options.axis_ranges,
         opset=max(origin.opset, options.opset),
     )

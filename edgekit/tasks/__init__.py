@@ -9,7 +9,7 @@ from edgekit.discovery import PASSES_WALLS, plugin_tasks, resolve
 from edgekit.errors import PluginBroken, PluginConflict, UnknownName
 from edgekit.files.tables import nearest
 from edgekit.hooktypes import TaskSpec
-from edgekit.tasks.base import INPUTS, TRUTHS, Column, ExportRecipe, Mapped, Row, Task
+from edgekit.tasks.base import INPUTS, TRUTHS, Column, ExportRecipe, Mapped, Row, Task, recipe_for
 
 #: name -> class and what the task is for.
 _BUILT_IN = {
@@ -23,6 +23,10 @@ _BUILT_IN = {
     "token-classification": ("TokenClassification", "a tag for each word of a text"),
     "question-answering": ("QuestionAnswering", "the part of a context that answers a question"),
     "fill-mask": ("FillMask", "the word that a mask in a text stands for"),
+    "text2text-generation": (
+        "Text2TextGeneration",
+        "a text for a text: translation, summary, correction",
+    ),
     "sentence-embedding": ("SentenceEmbedding", "one vector for a text"),
     "feature-extraction": ("FeatureExtraction", "the hidden states of a text model"),
     "image-classification": ("ImageClassification", "one label for an image"),
@@ -107,6 +111,7 @@ __all__ = [
     "Row",
     "Task",
     "load_task",
+    "recipe_for",
     "task_names",
     "task_specs",
 ]

@@ -25,12 +25,14 @@ class AudioClassification:
     )
     answers = "classification"
     metric = "accuracy"
-    export = ExportRecipe(
-        architectures=("ForSequenceClassification", "ForAudioClassification"),
-        auto_class="AutoModelForAudioClassification",
-        outputs=("logits",),
-        misfit=not_of_sound,
-        processor="audio",
+    exports = (
+        ExportRecipe(
+            architectures=("ForSequenceClassification", "ForAudioClassification"),
+            auto_class="AutoModelForAudioClassification",
+            outputs=("logits",),
+            misfit=not_of_sound,
+            processor="audio",
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[Path, ...]:

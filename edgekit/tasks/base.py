@@ -92,7 +92,9 @@ class ExportRecipe:
     config of these is not of this task, "" when it is; inferred: False when it must be asked for by
     --task; auto_class: the transformers class that loads them; outputs: names of the graph's outputs,
     in order; module: "module:function" that makes what is traced of the loaded model, "" for the
-    model itself, whose fields of those names are the outputs; processor: kind of the processor.
+    model itself, whose fields of those names are the outputs; processor: kind of the processor;
+    pipeline: "encoder-decoder" for a model that generates its answer: it becomes several graphs, and
+    the outputs are those of the whole, ("tokens", "scores").
     """
 
     architectures: tuple[str, ...]
@@ -102,6 +104,7 @@ class ExportRecipe:
     inferred: bool = True
     module: str = ""
     processor: str = "text"
+    pipeline: str = ""
 
 
 @runtime_checkable
@@ -125,11 +128,21 @@ class Task(Protocol):
         """Name of the metric that judges it, as --metric takes it; "" when there is none."""
 
     @property
-    def export(self) -> ExportRecipe | None:
-        """How a transformers folder of this task is exported; None when only modules are."""
+    def exports(self) -> tuple[ExportRecipe, ...]:
+        """How transformers folders of this task are exported, by kind of model; () when only modules are."""
 
     def inputs(self, row: Row) -> tuple[ModelRow, ...]:
         """What the processor gets: nearly always one row, or several that are run one by one."""
+
+
+def recipe_for(task: Task, architecture: str) -> ExportRecipe | None:
+    """The recipe whose ending of class names says most of `architecture`, else None."""
+    best: tuple[int, ExportRecipe | None] = (0, None)
+    for recipe in task.exports:
+        length = max((len(end) for end in recipe.architectures if architecture.endswith(end)), default=0)
+        if length > best[0]:
+            best = (length, recipe)
+    return best[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,12 @@ _SOUND = (
     "feat_extract_norm",
     "feature_projection_input_dim",
     "num_mel_bins",
+    "input_feat_per_channel",
     "conv_kernel",
     "codevector_dim",
 )
+#: Keys of models that take images or sound beside, or in the place of, text.
+_OTHER_INPUTS = ("vision_config", "audio_config", "image_size", "audio_encoder")
 
 
 def _labels(config: Mapping[str, object]) -> int:
@@ -81,3 +84,23 @@ def not_an_encoder_of_text(config: Mapping[str, object]) -> str:
     if "vocab_size" not in config or hears(config) or "vision_config" in config:
         return "it takes no text, or more than text"
     return "it has an encoder and a decoder" if config.get("is_encoder_decoder") is True else ""
+
+
+def not_text_to_text(config: Mapping[str, object]) -> str:
+    """An encoder of texts with a decoder that writes."""
+    encoder = config.get("encoder")
+    parts = [config, encoder] if isinstance(encoder, dict) else [config]
+    if any(hears(part) for part in parts):
+        return "it takes sound"
+    if any(key in part for part in parts for key in _OTHER_INPUTS):
+        return "it takes images, or more than text"
+    return _not_encoder_decoder(config)
+
+
+def not_speech_to_text(config: Mapping[str, object]) -> str:
+    """An encoder of sound with a decoder that writes."""
+    return _not_encoder_decoder(config) if hears(config) else "it takes no sound"
+
+
+def _not_encoder_decoder(config: Mapping[str, object]) -> str:
+    return "" if config.get("is_encoder_decoder") is True else "it has no encoder with a decoder beside it"

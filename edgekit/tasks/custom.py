@@ -18,7 +18,7 @@ class Custom:
     columns: tuple[Column, ...] = ()
     answers = "tensor"
     metric = ""
-    export = None
+    exports = ()
 
     def inputs(self, row: Row) -> tuple[ModelRow, ...]:
         """Raises UsageError."""

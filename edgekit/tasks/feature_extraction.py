@@ -13,11 +13,13 @@ class FeatureExtraction:
     columns: tuple[Column, ...] = (Column(name="text", help="the text"),)
     answers = "tensor"
     metric = ""
-    export = ExportRecipe(
-        architectures=("Model",),
-        auto_class="AutoModel",
-        outputs=("last_hidden_state",),
-        misfit=not_an_encoder_of_text,
+    exports = (
+        ExportRecipe(
+            architectures=("Model",),
+            auto_class="AutoModel",
+            outputs=("last_hidden_state",),
+            misfit=not_an_encoder_of_text,
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[str, ...]:

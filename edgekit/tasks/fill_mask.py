@@ -17,10 +17,12 @@ class FillMask:
     )
     answers = "fill-mask"
     metric = "accuracy"
-    export = ExportRecipe(
-        architectures=("ForMaskedLM", "WithLMHeadModel"),
-        auto_class="AutoModelForMaskedLM",
-        outputs=("logits",),
+    exports = (
+        ExportRecipe(
+            architectures=("ForMaskedLM", "WithLMHeadModel"),
+            auto_class="AutoModelForMaskedLM",
+            outputs=("logits",),
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[str, ...]:

@@ -24,11 +24,13 @@ class ImageClassification:
     )
     answers = "classification"
     metric = "accuracy"
-    export = ExportRecipe(
-        architectures=("ForImageClassification", "ForImageClassificationWithTeacher"),
-        auto_class="AutoModelForImageClassification",
-        outputs=("logits",),
-        processor="image",
+    exports = (
+        ExportRecipe(
+            architectures=("ForImageClassification", "ForImageClassificationWithTeacher"),
+            auto_class="AutoModelForImageClassification",
+            outputs=("logits",),
+            processor="image",
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[Path, ...]:

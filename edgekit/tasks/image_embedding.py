@@ -15,20 +15,22 @@ class ImageEmbedding:
     columns: tuple[Column, ...] = (IMAGE_COLUMN,)
     answers = "vector"
     metric = "cosine"
-    export = ExportRecipe(
-        architectures=(
-            "CLIPModel",
-            "SiglipModel",
-            "CLIPVisionModelWithProjection",
-            "ViTModel",
-            "DeiTModel",
-            "Dinov2Model",
-            "BeitModel",
+    exports = (
+        ExportRecipe(
+            architectures=(
+                "CLIPModel",
+                "SiglipModel",
+                "CLIPVisionModelWithProjection",
+                "ViTModel",
+                "DeiTModel",
+                "Dinov2Model",
+                "BeitModel",
+            ),
+            auto_class="AutoModel",
+            outputs=("image_embedding",),
+            module="edgekit.exporting.towers:image_tower",
+            processor="image",
         ),
-        auto_class="AutoModel",
-        outputs=("image_embedding",),
-        module="edgekit.exporting.towers:image_tower",
-        processor="image",
     )
 
     def inputs(self, row: Row) -> tuple[Path, ...]:

@@ -19,8 +19,10 @@ class MultiLabelClassification:
     )
     answers = "multi-label"
     metric = "labels-f1"
-    export = ExportRecipe(
-        architectures=ARCHITECTURES, auto_class=AUTO_CLASS, outputs=("logits",), misfit=not_multi_label
+    exports = (
+        ExportRecipe(
+            architectures=ARCHITECTURES, auto_class=AUTO_CLASS, outputs=("logits",), misfit=not_multi_label
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[str | tuple[str, str], ...]:

@@ -23,11 +23,13 @@ class ObjectDetection:
     )
     answers = "boxes"
     metric = "map"
-    export = ExportRecipe(
-        architectures=("ForObjectDetection",),
-        auto_class="AutoModelForObjectDetection",
-        outputs=("logits", "pred_boxes"),
-        processor="image",
+    exports = (
+        ExportRecipe(
+            architectures=("ForObjectDetection",),
+            auto_class="AutoModelForObjectDetection",
+            outputs=("logits", "pred_boxes"),
+            processor="image",
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[Path, ...]:

@@ -16,10 +16,12 @@ class QuestionAnswering:
     )
     answers = "span"
     metric = "span-f1"
-    export = ExportRecipe(
-        architectures=("ForQuestionAnswering", "ForQuestionAnsweringSimple"),
-        auto_class="AutoModelForQuestionAnswering",
-        outputs=("start_logits", "end_logits"),
+    exports = (
+        ExportRecipe(
+            architectures=("ForQuestionAnswering", "ForQuestionAnsweringSimple"),
+            auto_class="AutoModelForQuestionAnswering",
+            outputs=("start_logits", "end_logits"),
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[tuple[str, str], ...]:

@@ -14,8 +14,10 @@ class Regression:
     columns = (*TEXT_COLUMNS, Column(name="value", help="the right number", holds=NUMBER, label=True))
     answers = "number"
     metric = "rmse"
-    export = ExportRecipe(
-        architectures=ARCHITECTURES, auto_class=AUTO_CLASS, outputs=("logits",), misfit=not_regression
+    exports = (
+        ExportRecipe(
+            architectures=ARCHITECTURES, auto_class=AUTO_CLASS, outputs=("logits",), misfit=not_regression
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[str | tuple[str, str], ...]:

@@ -24,11 +24,13 @@ class SemanticSegmentation:
     )
     answers = "mask"
     metric = "miou"
-    export = ExportRecipe(
-        architectures=("ForSemanticSegmentation",),
-        auto_class="AutoModelForSemanticSegmentation",
-        outputs=("logits",),
-        processor="image",
+    exports = (
+        ExportRecipe(
+            architectures=("ForSemanticSegmentation",),
+            auto_class="AutoModelForSemanticSegmentation",
+            outputs=("logits",),
+            processor="image",
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[Path, ...]:

@@ -17,11 +17,13 @@ class SentenceEmbedding:
     )
     answers = "vector"
     metric = "spearman"
-    export = ExportRecipe(
-        architectures=("CLIPModel", "SiglipModel"),
-        auto_class="AutoModel",
-        outputs=("sentence_embedding",),
-        module="edgekit.exporting.towers:text_tower",
+    exports = (
+        ExportRecipe(
+            architectures=("CLIPModel", "SiglipModel"),
+            auto_class="AutoModel",
+            outputs=("sentence_embedding",),
+            module="edgekit.exporting.towers:text_tower",
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[str, ...]:

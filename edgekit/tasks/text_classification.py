@@ -29,8 +29,10 @@ class TextClassification:
     )
     answers = "classification"
     metric = "accuracy"
-    export = ExportRecipe(
-        architectures=ARCHITECTURES, auto_class=AUTO_CLASS, outputs=("logits",), misfit=not_single_label
+    exports = (
+        ExportRecipe(
+            architectures=ARCHITECTURES, auto_class=AUTO_CLASS, outputs=("logits",), misfit=not_single_label
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[str | tuple[str, str], ...]:

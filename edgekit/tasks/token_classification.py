@@ -26,10 +26,12 @@ class TokenClassification:
     )
     answers = "tags"
     metric = "entity-f1"
-    export = ExportRecipe(
-        architectures=("ForTokenClassification",),
-        auto_class="AutoModelForTokenClassification",
-        outputs=("logits",),
+    exports = (
+        ExportRecipe(
+            architectures=("ForTokenClassification",),
+            auto_class="AutoModelForTokenClassification",
+            outputs=("logits",),
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[Words, ...]:

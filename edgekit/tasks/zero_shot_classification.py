@@ -21,12 +21,14 @@ class ZeroShotClassification:
     )
     answers = "zero-shot"
     metric = "accuracy"
-    export = ExportRecipe(
-        architectures=ARCHITECTURES,
-        auto_class=AUTO_CLASS,
-        outputs=("logits",),
-        misfit=not_entailment,
-        inferred=False,
+    exports = (
+        ExportRecipe(
+            architectures=ARCHITECTURES,
+            auto_class=AUTO_CLASS,
+            outputs=("logits",),
+            misfit=not_entailment,
+            inferred=False,
+        ),
     )
 
     def inputs(self, row: Row) -> tuple[tuple[str, str], ...]:

@@ -52,7 +52,7 @@ class Task:
     columns = ()
     answers = "tensor"
     metric = ""
-    export = None
+    exports = ()
     def inputs(self, row): return ()
 
 def render(manifest):

@@ -181,11 +181,9 @@ def test_a_task_that_the_config_speaks_against_is_refused_with_the_reason(folder
     [
         ("LlamaForCausalLM", "text-generation"),
         ("GPT2LMHeadModel", "text-generation"),
-        ("T5ForConditionalGeneration", "text2text-generation"),
-        ("VisionEncoderDecoderModel", "text2text-generation"),
     ],
 )
-def test_a_model_that_writes_texts_is_refused_with_the_reason(
+def test_a_model_that_only_goes_on_writing_is_refused_with_the_reason(
     folder: Path, architecture: str, task: str
 ) -> None:
     change(folder, architectures=[architecture])
@@ -193,6 +191,27 @@ def test_a_model_that_writes_texts_is_refused_with_the_reason(
         error = refused(folder, task=asked)
         assert task in error.message
         assert "is not exported yet" in error.message
+
+
+def test_a_model_that_writes_in_answer_to_a_text_is_told_from_its_class(folder: Path) -> None:
+    change(folder, architectures=["T5ForConditionalGeneration"], is_encoder_decoder=True)
+    assert inspect_folder(folder, ExportOptions()).task.name == "text2text-generation"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "reason"),
+    [
+        ("Qwen2VLForConditionalGeneration", {}, "it has no encoder"),
+        ("VisionEncoderDecoderModel", {"is_encoder_decoder": True, "encoder": {"image_size": 8}}, "images"),
+        ("PaliGemmaForConditionalGeneration", {"vision_config": {}}, "images"),
+    ],
+)
+def test_a_model_that_writes_in_answer_to_no_text_is_refused_with_the_reason(
+    folder: Path, architecture: str, changes: dict[str, object], reason: str
+) -> None:
+    error = refused(change(folder, architectures=[architecture], **changes))
+    assert reason in error.message
+    assert reason in refused(folder, task="text2text-generation").message
 
 
 def test_a_task_that_does_not_fit_the_architecture(folder: Path) -> None:

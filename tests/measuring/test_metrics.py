@@ -143,6 +143,19 @@ def test_wer_is_jiwers_over_all_rows() -> None:
     assert not load_metric("wer").higher_is_better
 
 
+def test_chrf_is_sacrebleus_over_all_rows() -> None:
+    """By `sacrebleu.corpus_chrf` 2.6.0: white space does not count, letter case does, and the n-grams of an
+    answer whose truth has none of that length do not either."""
+    chrf = load_metric("chrf")
+    rows = [("a cat sat", "the cat sat"), ("", "a dog"), ("hi", "hi"), ("Ein Übel  naht", "ein Übel naht")]
+    each = [53.60977455172623, 0.0, 100.0, 87.72426647426647]
+    assert [100 * chrf.score([answer], [truth]) for answer, truth in rows] == pytest.approx(each)
+    assert 100 * chrf.score(*zip(*rows, strict=True)) == pytest.approx(69.12178218396654)
+    assert 100 * chrf.score(["hello", "fine day"], ["hi", "so fine"]) == pytest.approx(30.0380346676643)
+    with pytest.raises(DataError, match="row 1: 3 is no text"):
+        chrf.score(["a"], [3])
+
+
 # --- boxes and masks -----------------------------------------------------------------------------------
 
 

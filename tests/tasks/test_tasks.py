@@ -207,4 +207,4 @@ def test_the_readmes_task_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_text("one,other,same\nWho?,Which one?,yes\n", encoding="utf-8")
     (read,) = read_rows(path, task=task, labels=("no", "yes"))
     assert (task.inputs(read), read.truth) == ((("Who?", "Which one?"),), "yes")
-    assert task.export is not None and not task.export.inferred
+    assert [recipe.inferred for recipe in task.exports] == [False]

@@ -3,6 +3,7 @@
 base.py     what a metric is
 labels.py   accuracy, top-K, macro-f1, micro-f1, labels-f1     tags.py     entity-f1, tag-accuracy
 spans.py    exact-match, span-f1 (question answering)          speech.py   wer
+characters.py  chrf (generated text)
 boxes.py    map (object detection)                             masks.py    miou (segmentation)
 numbers.py  rmse, mae, spearman, cosine, perplexity            users.py    a function of the user's own
 """
@@ -17,6 +18,7 @@ from edgekit.errors import UnknownName
 from edgekit.files.tables import nearest
 from edgekit.measuring.metrics.base import ANY, Metric, missing_library
 from edgekit.measuring.metrics.boxes import MeanAveragePrecision
+from edgekit.measuring.metrics.characters import ChrF
 from edgekit.measuring.metrics.labels import Accuracy, LabelsF1, MacroF1, MicroF1, TopK
 from edgekit.measuring.metrics.masks import MeanIoU
 from edgekit.measuring.metrics.numbers import Cosine, Distance, Perplexity, Spearman
@@ -35,6 +37,7 @@ BUILT_IN: Mapping[str, Callable[[], Metric]] = {
     "tag-accuracy": TagAccuracy,
     "exact-match": ExactMatch,
     "span-f1": SpanF1,
+    "chrf": ChrF,
     "map": MeanAveragePrecision,
     "miou": MeanIoU,
     "wer": WordErrorRate,

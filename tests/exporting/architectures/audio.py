@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.exporting.quiet import kept_environment, quiet_libraries
+from tests.audio_models import whisper_tokenizer
 from tests.exporting.architectures.base import Architecture, Head, Recipe, save_model
 
 CLASSIFY, TRANSCRIBE = "audio-classification", "speech-recognition"
@@ -45,6 +46,24 @@ def _build(
     save_model(folder, Recipe(config=config, changes={**changes, **words}), HEADS[task])
 
 
+def _whisper(folder: Path, task: str) -> None:
+    """Its encoder classifies; with its decoder it writes, ten tokens at most."""
+    if task == CLASSIFY:
+        _build(folder, task, config="WhisperConfig", changes=_WHISPER, extractor=WHISPER)
+        return
+    ids = whisper_tokenizer(folder)
+    special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ids["<|endoftext|>"])
+    special["decoder_start_token_id"] = ids["<|startoftranscript|>"]
+    with kept_environment(), quiet_libraries():
+        import transformers
+
+        transformers.WhisperFeatureExtractor(**WHISPER[1]).save_pretrained(folder)
+    recipe = Recipe(config="WhisperConfig", changes={**_WHISPER, **special, "vocab_size": len(ids)})
+    save_model(folder, recipe, Head(model="AutoModelForSpeechSeq2Seq"))
+    settings = {**special, "max_new_tokens": 10, "no_timestamps_token_id": ids["<|notimestamps|>"]}
+    (folder / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
 def _audio(
     name: str,
     config: str,
@@ -60,7 +79,7 @@ def _audio(
 UNMASKED = ("Wav2Vec2FeatureExtractor", {"do_normalize": True, "return_attention_mask": False})
 MASKED = ("Wav2Vec2FeatureExtractor", {"do_normalize": True, "return_attention_mask": True})
 AST = ("ASTFeatureExtractor", {"num_mel_bins": 32, "max_length": 96})
-WHISPER = ("WhisperFeatureExtractor", {"feature_size": 16, "chunk_length": 1})
+WHISPER: tuple[str, dict[str, Any]] = ("WhisperFeatureExtractor", {"feature_size": 16, "chunk_length": 1})
 MELS = ("SeamlessM4TFeatureExtractor", {"num_mel_bins": 16, "feature_size": 16})
 
 _ENCODER = {
@@ -78,7 +97,7 @@ _WAVES = {
 }
 _LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 _SEW = {**_WAVES, "conv_dim": [16] * 13, "squeeze_factor": 2}
-_WHISPER = {
+_WHISPER: dict[str, Any] = {
     "d_model": 32,
     "encoder_layers": 2,
     "decoder_layers": 2,
@@ -131,5 +150,5 @@ ARCHITECTURES = (
         conv_depthwise_kernel_size=7,
     ),
     _audio("AST", "ASTConfig", AST, **_AST),
-    _audio("Whisper", "WhisperConfig", WHISPER, **_WHISPER),
+    Architecture(name="Whisper", kind="audio", tasks=BOTH, build=_whisper),
 )

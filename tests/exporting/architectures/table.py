@@ -37,7 +37,7 @@ def section(outcomes: Outcomes, versions: str) -> str:
         "`tests/exporting/architectures`, exported and compared with torch as any model is;",
         f"{len(whole)} of them pass for every task that was tried. A cell holds the largest numeric error",
         f"of any check ({versions}), and before it the share of equal answers where not all were equal.",
-        "XLM, FlauBERT, RoFormer and SigLIP have a fast tokenizer of another class: their own cannot travel.",
+        "XLM, FlauBERT, RoFormer, SigLIP, Marian have a tokenizer of another class: theirs cannot travel.",
         "The weights of LeViT and MobileNet were chosen tame: with wilder ones errors exceed the tolerance,",
         "and export refuses them. MRA is left out, since without CUDA it answers everything alike.",
         "An empty cell was not tried. Written by `python -m tests.exporting.architectures --write`;",

@@ -17,7 +17,10 @@ from tests.exporting.architectures.base import Architecture, Head, Recipe, save_
 POSITIONS, VOCABULARY = 64, 600
 CLASSIFY, MULTI, REGRESS = "text-classification", "multi-label-classification", "regression"
 TAG, ANSWER, FILL, FEATURES = "token-classification", "question-answering", "fill-mask", "feature-extraction"
+WRITE = "text2text-generation"
 ALL = (CLASSIFY, MULTI, REGRESS, TAG, ANSWER, FILL, FEATURES)
+#: Tokens that models write at most: random ones seldom end by themselves.
+_WRITTEN = 10
 
 _SEQUENCE = "AutoModelForSequenceClassification"
 HEADS = {
@@ -30,6 +33,7 @@ HEADS = {
     ANSWER: Head(model="AutoModelForQuestionAnswering"),
     FILL: Head(model="AutoModelForMaskedLM"),
     FEATURES: Head(model="AutoModel"),
+    WRITE: Head(model="AutoModelForSeq2SeqLM"),
 }
 
 # --- tokenizers ---------------------------------------------------------------------------------------
@@ -166,6 +170,9 @@ GPT2 = _own("GPT2Tokenizer", byte_pairs, ("<|endoftext|>", "<|pad|>"), pad_token
 LLAMA = _own("LlamaTokenizer", pieces_with_bytes, ("<unk>", "<s>", "</s>", "<pad>"), pad_token="<pad>")
 CLIP = _own("CLIPTokenizer", byte_pairs, ("<|startoftext|>", "<|endoftext|>"), "</w>")
 T5 = _own("T5Tokenizer", unigram, ("<pad>", "</s>", "<unk>"), "<unk>", extra_ids=0)
+MBART = _own("MBartTokenizer", unigram, _ROBERTA, "<unk>", src_lang="en_XX")
+NLLB = _own("NllbTokenizer", pieces_with_bytes, ("<s>", "<pad>", "</s>", "<unk>"), src_lang="eng_Latn")
+BLENDERBOT = _own("BlenderbotTokenizer", byte_pairs, ("<pad>", "<s>", "</s>", "<unk>", "<mask>"))
 
 # --- folders ------------------------------------------------------------------------------------------
 
@@ -193,6 +200,10 @@ def _build(folder: Path, task: str, *, config: str, changes: Mapping[str, Any], 
         made = tokenizer()
         made.save_pretrained(folder)
     save_model(folder, Recipe(config=config, changes={**vocabulary_of(made), **changes}), HEADS[task])
+    if task == WRITE:
+        path = folder / "generation_config.json"
+        said = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(said | {"max_new_tokens": _WRITTEN}), encoding="utf-8")
 
 
 def _text(
@@ -223,6 +234,15 @@ _BART = {
     "encoder_ffn_dim": 64,
     "decoder_ffn_dim": 64,
     "max_position_embeddings": POSITIONS + 2,
+}
+#: Marian's own tokenizer runs in Python only; T5's stands for it.
+_MARIAN = {"decoder_start_token_id": 0, "forced_eos_token_id": None}
+#: By itself its config forbids n-grams of the source, a rule that is refused.
+_BLENDERBOT = {"encoder_no_repeat_ngram_size": 0}
+_LED = {
+    "attention_window": 16,
+    "max_encoder_position_embeddings": POSITIONS + 2,
+    "max_decoder_position_embeddings": POSITIONS + 2,
 }
 
 ARCHITECTURES = (
@@ -338,6 +358,15 @@ ARCHITECTURES = (
         MULTI,
         num_key_value_heads=2,
     ),
-    _text("T5", "T5Config", T5, (TAG, CLASSIFY), _T5),
-    _text("BART", "BartConfig", ROBERTA, (CLASSIFY, ANSWER), _BART),
+    _text("T5", "T5Config", T5, (TAG, CLASSIFY, WRITE), _T5),
+    _text("BART", "BartConfig", ROBERTA, (CLASSIFY, ANSWER, WRITE), _BART),
+    _text("mT5", "MT5Config", T5, (WRITE,), {**_T5, "feed_forward_proj": "gated-gelu"}),
+    _text("UMT5", "UMT5Config", T5, (WRITE,), _T5),
+    _text("mBART", "MBartConfig", MBART, (WRITE,), {**_BART, "decoder_start_token_id": 2}),
+    _text("NLLB (M2M100)", "M2M100Config", NLLB, (WRITE,), {**_BART, "forced_bos_token_id": 9}),
+    _text("Marian", "MarianConfig", T5, (WRITE,), {**_BART, **_MARIAN}),
+    _text("Pegasus", "PegasusConfig", T5, (WRITE,), _BART),
+    _text("Blenderbot", "BlenderbotConfig", BLENDERBOT, (WRITE,), {**_BART, **_BLENDERBOT}),
+    _text("MVP", "MvpConfig", ROBERTA, (WRITE,), _BART),
+    _text("LED", "LEDConfig", ROBERTA, (WRITE,), {**_BART, **_LED}),
 )
