@@ -23,6 +23,8 @@ from edgekit.measuring.bootstrap import LEAST_ROWS, bootstrap_drop
 from edgekit.measuring.metrics.base import Metric
 from edgekit.measuring.paired_score import drop_upper, p_value
 from edgekit.values import AccuracyRecord, ChangedRow, Check, Interval, Outcome
+from edgekit_runtime.generation import SCORES, TOKENS, is_generated
+from edgekit_runtime.token_agreement import up_to_difference
 
 SCORE, BOOTSTRAP = "paired-score", "paired-bootstrap"
 METHODS: dict[str, str] = {
@@ -160,7 +162,12 @@ def _told_box(box: Mapping[str, Any]) -> str:
 
 
 def logit_distance(model: Mapping[str, NDArray[Any]], artifact: Mapping[str, NDArray[Any]]) -> float:
-    """Largest absolute difference over all outputs of one row; the largest float when not comparable."""
+    """Largest absolute difference over all outputs of one row; the largest float when not comparable.
+
+    Of generated tokens it is that of their log-probabilities, up to the first token that differs.
+    """
+    if is_generated(model) and is_generated(artifact) and len(model[TOKENS]) == len(artifact[TOKENS]):
+        model, artifact = ({SCORES: judged[SCORES]} for judged in up_to_difference(model, artifact))
     worst = 0.0
     for name, expected in model.items():
         got = artifact.get(name)

@@ -68,7 +68,12 @@ def median_sizes(rows: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 
 def lengths_note(rows: Sequence[Mapping[str, int]]) -> str:
-    """How long the rows are, in words: "lengths as in data: sequence 6 to 71, median 22"."""
+    """How long the rows are, as a note: "lengths as in data: sequence 6 to 71, median 22"."""
+    return f"lengths as in data: {lengths_text(rows)}"
+
+
+def lengths_text(rows: Sequence[Mapping[str, int]]) -> str:
+    """How long the rows are, in words: "sequence 6 to 71, median 22"; "" where no axis varies."""
     medians = median_sizes(rows)
     parts = []
     for axis, median in medians.items():
@@ -77,7 +82,7 @@ def lengths_note(rows: Sequence[Mapping[str, int]]) -> str:
             parts.append(f"{axis} {median}")
         else:
             parts.append(f"{axis} {min(sizes)} to {max(sizes)}, median {median}")
-    return f"lengths as in data: {'; '.join(parts)}"
+    return "; ".join(parts)
 
 
 def _bytes(signature: Signature, shape: Mapping[str, int]) -> int:

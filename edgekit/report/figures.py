@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgekit.report import wording
 from edgekit.report.wording import interval, number
-from edgekit.values import AccuracyRecord, HeatRecord, LaunchRecord, ReportTable
+from edgekit.values import AccuracyRecord, GeneratedRecord, HeatRecord, LaunchRecord, ReportTable
 from edgekit_runtime.values import Machine
 
 #: More shapes than this are told as one row; the page lists them all.
@@ -37,10 +37,7 @@ def figure_rows(table: ReportTable) -> Rows:
 
 def measured_rows(table: ReportTable) -> Rows:
     """What the launches and the files tell; accuracy stands apart."""
-    latencies = (("p50", table.latency_p50_ms), ("p90", table.latency_p90_ms), ("p99", table.latency_p99_ms))
-    for name, found in latencies:
-        if found is not None:
-            yield f"latency {name}", f"{interval(found)} ms"
+    yield from _latency_rows(table)
     yield from _shapes_in_short(shape_rows(table))
     if table.heat is not None and table.heat.windows_ms:
         yield "sustained latency", _heat(table.heat)
@@ -59,6 +56,20 @@ def measured_rows(table: ReportTable) -> Rows:
     if table.golden is not None:
         golden = table.golden
         yield "goldens", f"{golden.agreeing} of {golden.cases} agree, max error {golden.max_abs_error:.3g}"
+
+
+def _latency_rows(table: ReportTable) -> Rows:
+    latencies = (("p50", table.latency_p50_ms), ("p90", table.latency_p90_ms), ("p99", table.latency_p99_ms))
+    for name, found in latencies:
+        if found is not None:
+            yield f"latency {name}", f"{interval(found)} ms"
+    if table.generated is not None:
+        yield "tokens generated in one run", _generated(table.generated)
+
+
+def _generated(found: GeneratedRecord) -> str:
+    counted = "1 run" if found.runs == 1 else f"{found.runs} runs"
+    return f"least {found.least}, median {found.median}, most {found.most} (of {counted})"
 
 
 def _heat(heat: HeatRecord) -> str:

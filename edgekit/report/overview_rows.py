@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgekit.files.manifests import Manifest
 from edgekit.report import wording
-from edgekit.values import AccuracyRecord, Interval, Outcome, ReportTable
+from edgekit.values import AccuracyRecord, GeneratedRecord, Interval, Outcome, ReportTable
 from edgekit_runtime.errors import ManifestError
 
 _MOST = 1e300
@@ -78,6 +78,7 @@ class Row:
     peak_memory_mib: Interval | None
     artifact_mib: float | None
     accuracy: Score | None
+    generated: GeneratedRecord | None = None
     agrees: bool = True
     left_out: str = ""
     best: tuple[str, ...] = ()
@@ -111,6 +112,7 @@ def row_of(source: Source, label: str) -> Row:
         peak_memory_mib=table.peak_memory_mib,
         artifact_mib=table.artifact_mib or None,
         accuracy=score,
+        generated=table.generated,
         agrees=table.golden is None or table.golden.outcome is not Outcome.FAIL,
     )
 

@@ -118,6 +118,8 @@ def notes(found: Overview) -> Iterator[str]:
     stated = " or ".join(f"{value * 100:.6g} %" for value in confidences)
     yield f"Bounds are one-sided, at {stated} confidence each."
     for row in rows:
+        if row.generated is not None:
+            yield f"{row.label} was timed on answers of {wording.generated(row.generated)}."
         if not row.verified:
             yield f"{row.path} was read without its manifest: a change since it was written cannot be seen."
 

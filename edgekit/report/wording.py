@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from edgekit.errors import UsageError
 from edgekit.files.manifests import Manifest
-from edgekit.values import Check, Interval, Outcome, ReportTable
+from edgekit.values import Check, GeneratedRecord, Interval, Outcome, ReportTable
 from edgekit_runtime.values import Machine
 
 #: Shown beside the word on the page, so that nobody has to tell colours apart.
@@ -130,6 +130,13 @@ def conditions(table: ReportTable) -> str:
     return ", ".join(parts)
 
 
+def generated(found: GeneratedRecord) -> str:
+    """How many tokens were generated: "9 to 31 tokens, median 12"."""
+    if found.least == found.most:
+        return "1 token" if found.most == 1 else f"{found.most} tokens"
+    return f"{found.least} to {found.most} tokens, median {found.median}"
+
+
 def shape(sizes: Mapping[str, int]) -> str:
     """One shape: "batch 1, sequence 128"."""
     return ", ".join(f"{axis} {size}" for axis, size in sizes.items())
@@ -146,10 +153,11 @@ def mix(table: ReportTable) -> str:
 
 
 def runs_made(table: ReportTable) -> str:
-    """How much was measured: "46 launches, 2,300 runs, 12 disturbed"."""
+    """How much was measured: "46 launches, 2,300 runs, 12 disturbed", and answers of how many tokens."""
     runs = sum(len(record.latency_ms) for record in table.launches)
     disturbed = sum(sum(record.disturbed) for record in table.launches)
-    return f"{len(table.launches)} launches, {runs:,} runs, {disturbed:,} disturbed"
+    answers = "" if table.generated is None else f", answers of {generated(table.generated)}"
+    return f"{len(table.launches)} launches, {runs:,} runs, {disturbed:,} disturbed{answers}"
 
 
 def reproduce(manifest: Manifest) -> str:

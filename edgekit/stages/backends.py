@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.discovery import BackendEntry, backends, find_backend, load_backend, missing_engine
+from edgekit.files.graphs import model_graphs
 from edgekit.files.manifests import read_manifest
-from edgekit.host.compiling import check_model, probe_backend
+from edgekit.host.compiling import probe_backend
+from edgekit.stages.building import check_graphs
+from edgekit.stages.parents import table_of
 from edgekit.targets import load_target
 from edgekit.values import BackendSpec, Probe, Support
 from edgekit_runtime.errors import EdgekitError
@@ -49,8 +52,8 @@ def show_backend(name: str) -> BackendView:
 
 def check_backend(name: str, model: Path, target: str) -> Support:
     """The backend's answer to a model directory, operator by operator."""
-    read_manifest(model, "model")
-    return check_model(name, model / "model.onnx", load_target(target))
+    table = table_of(read_manifest(model, "model").model)
+    return check_graphs(name, model_graphs(model, table), load_target(target))
 
 
 def engine_hint(entry: BackendEntry) -> str:

@@ -21,6 +21,7 @@ from edgekit.measuring.pairs import (
     unmeasured_figures,
 )
 from edgekit.measuring.plan import MeasurementPlan, check_confidence
+from edgekit.report.wording import generated as generated_text
 from edgekit.stages.common import OnProgress, quiet
 from edgekit.stages.diff_accuracy import (
     Judging,
@@ -194,7 +195,7 @@ def _measure(
         workload=scene.shapes,
         machine=scene.machine,
         pairs=pair_records(pairs),
-        notes=tuple(_pair_notes(scene, pairs)),
+        notes=(*_generated_notes(sides, seen), *_pair_notes(scene, pairs)),
     )
 
 
@@ -211,6 +212,16 @@ def _accuracy(sides: tuple[Side, Side], seen: Seen, confidence: float) -> DiffFi
     if stored.change is not Change.NOT_MEASURED:
         return stored
     return dataclasses.replace(stored, reason=f"{stored.reason}; or give --data, and both answer the rows")
+
+
+def _generated_notes(sides: tuple[Side, Side], seen: Seen) -> Iterator[str]:
+    told = [
+        f"{side.role} {generated_text(found)}"
+        for side, found in zip(sides, seen.generated, strict=True)
+        if found is not None
+    ]
+    if told:
+        yield f"answers to the timed inputs have: {'; '.join(told)}"
 
 
 def _pair_notes(scene: Scene, pairs: tuple[Pair, ...]) -> Iterator[str]:

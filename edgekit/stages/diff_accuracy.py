@@ -14,9 +14,10 @@ from edgekit.stages.asking import Answerer, Asker
 from edgekit.stages.common import OnProgress
 from edgekit.stages.diff_scene import Scene
 from edgekit.stages.diff_sides import Runnable, Side, StoredReport
+from edgekit.stages.generated import count_generated
 from edgekit.stages.judging import JudgingOptions, paired_answers, read_judging_rows
 from edgekit.tasks import Mapped, Row, load_task
-from edgekit.values import AccuracyRecord, Change, DiffFigure, DiffMethod, Interval
+from edgekit.values import AccuracyRecord, Change, DiffFigure, DiffMethod, GeneratedRecord, Interval
 from edgekit_runtime.session import Array
 from edgekit_runtime.values import Placement
 
@@ -37,11 +38,13 @@ class Judging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What running both once has shown. overlap: judging rows that also calibrated one of the two."""
+    """What running both once has shown. overlap: judging rows that also calibrated one of the two;
+    generated: tokens of their answers to the timed feeds, None for models that generate nothing."""
 
     placements: tuple[Placement | None, Placement | None]
     accuracy: AccuracyRecord | None
     overlap: int = 0
+    generated: tuple[GeneratedRecord | None, ...] = ()
 
 
 def _judging_rows(old: Runnable, judging: Judging) -> tuple[Row, ...]:
@@ -62,13 +65,17 @@ def look(old: Runnable, new: Runnable, scene: Scene, judging: Judging, on_progre
         scene.open(first, old) as ours,
         scene.open(second, new) as theirs,
     ):
-        feeds = scene.feeds(0)[0]
-        placements = (_placement(old, ours, feeds), _placement(new, theirs, feeds))
         both = ((old, ours), (new, theirs))
+        feeds = scene.feeds(0)
+        generated = tuple(count_generated(session, session.signature, feeds) for _, session in both)
+        placements = (_placement(old, ours, feeds[0]), _placement(new, theirs, feeds[0]))
         record = _answer(both, rows, judging, on_progress) if rows else None
     used = {*old.table.row_digests, *new.table.row_digests}
     return Seen(
-        placements=placements, accuracy=record, overlap=overlapping((row.digest for row in rows), used)
+        placements=placements,
+        accuracy=record,
+        overlap=overlapping((row.digest for row in rows), used),
+        generated=generated,
     )
 
 

@@ -9,12 +9,15 @@ from edgekit.errors import UsageError
 from edgekit.files.manifests import Manifest, read_manifest, verify
 from edgekit.values import ArtifactTable, ModelTable, ReportTable, Target
 from edgekit_runtime.package_info import PackageInfo, doubts
+from edgekit_runtime.pipelines import Pipeline, read_pipeline
 from edgekit_runtime.reader import read_info
-from edgekit_runtime.values import Placement, Signature
+from edgekit_runtime.values import Placement, Signature, TensorSpec
 
 MIB = 1024 * 1024
 #: Labels shown; a model of images has a thousand.
 MOST_LABELS = 12
+#: Inputs or outputs of a part that are named; a decoder has four for each layer.
+MOST_TENSORS = 4
 
 
 def inspect_path(path: Path) -> Manifest | PackageInfo:
@@ -41,6 +44,7 @@ def summary(path: Path, found: Manifest | PackageInfo) -> str:
         lines.append(f"  made from   {entry.role}: {entry.path or '(value)'} {entry.digest[:19]}…")
     if found.model is not None:
         lines += _model_lines(found.model)
+    lines += _pipeline_lines(read_pipeline(path))
     if found.artifact is not None:
         lines += _artifact_lines(found.artifact)
     if found.report is not None:
@@ -90,10 +94,34 @@ def _model_lines(table: ModelTable) -> list[str]:
         f"  opset       {table.opset}",
         *_signature_lines(table.signature),
         *_axis_lines(table),
+        *_part_lines(table),
         f"  checks      {passed} of {len(table.checks)} passed, largest error {worst:.1e} "
         f"(tolerance {table.tolerance.atol:g} + {table.tolerance.rtol:g}·|x|)",
         f"  tools       {', '.join(f'{name} {version}' for name, version in table.tool_versions.items())}",
     ]
+
+
+def _part_lines(table: ModelTable) -> list[str]:
+    lines = []
+    for part, signature in table.parts.items():
+        inputs, outputs = (_short(specs) for specs in (signature.inputs, signature.outputs))
+        lines.append(f"  part        {part}: {inputs} -> {outputs}")
+    return lines
+
+
+def _short(specs: Sequence[TensorSpec]) -> str:
+    """Names of tensors; of many the first ones."""
+    shown = ", ".join(spec.name for spec in specs[:MOST_TENSORS])
+    more = len(specs) - MOST_TENSORS
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _pipeline_lines(pipeline: Pipeline | None) -> list[str]:
+    if pipeline is None:
+        return []
+    most = pipeline.generation.max_tokens
+    how = f"greedy, at most {most} tokens"
+    return [f"  generates   by {' and '.join(pipeline.parts)} ({pipeline.kind}): {how}"]
 
 
 def _labels(labels: Sequence[str]) -> str:

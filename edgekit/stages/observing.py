@@ -12,10 +12,18 @@ from edgekit.discovery import load_backend
 from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import RemoteSession, open_remote
 from edgekit.stages.common import OnProgress
+from edgekit.stages.generated import count_generated
 from edgekit.stages.golden import check_goldens
 from edgekit.stages.judging import JudgingOptions, judge_rows
 from edgekit.tasks import Row
-from edgekit.values import AccuracyRecord, ArtifactTable, GoldenRecord, ModelTable, RunSettings
+from edgekit.values import (
+    AccuracyRecord,
+    ArtifactTable,
+    GeneratedRecord,
+    GoldenRecord,
+    ModelTable,
+    RunSettings,
+)
 from edgekit_runtime.session import Feeds
 from edgekit_runtime.values import OperatorTime, Placement
 
@@ -44,10 +52,19 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimedInputs:
+    """What runs are timed on. typical: of the workload's shape; some: as one launch has them."""
+
+    typical: Feeds
+    some: Sequence[Feeds] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What was seen. accuracy is None without rows; placement None when the backend cannot tell.
 
     operators: the costliest ones of a run at the workload's shape, empty when the backend cannot tell;
+    generated: of a model that generates, how many tokens;
     cold_seconds, run_seconds: a cold start and a later run, for what a launch will take.
     """
 
@@ -55,6 +72,7 @@ class Observed:
     placement: Placement | None
     accuracy: AccuracyRecord | None
     operators: tuple[OperatorTime, ...] = ()
+    generated: GeneratedRecord | None = None
     cold_seconds: float = 0.0
     run_seconds: float = 0.0
 
@@ -62,11 +80,12 @@ class Observed:
 def observe(
     subject: Subject,
     rows: Sequence[Row],
-    workload: Feeds,
+    timed: TimedInputs,
     how: JudgingOptions,
     on_progress: OnProgress,
 ) -> Observed:
     """Run goldens and rows through the artifact, and the rows through the exported model too."""
+    workload = timed.typical
     capabilities = load_backend(subject.table.backend).capabilities
     begin = time.perf_counter()
     with subject.worker() as worker, subject.open(worker) as session:
@@ -74,6 +93,7 @@ def observe(
         cold = time.perf_counter() - begin
         on_progress(0, 0, "comparing with the goldens")
         golden = check_goldens(session, subject.model, subject.model_table, subject.table.precision)
+        generated = count_generated(session, session.signature, timed.some)
         begin = time.perf_counter()
         session.run(workload)  # placement and profile are of the inputs last used, and hang on their shape
         run = time.perf_counter() - begin
@@ -85,6 +105,18 @@ def observe(
         placement=placement,
         accuracy=accuracy,
         operators=operators[:COSTLIEST],
+        generated=generated,
         cold_seconds=cold,
         run_seconds=run,
     )
+
+
+def observe_answers(
+    subject: Subject, rows: Sequence[Row], how: JudgingOptions, on_progress: OnProgress
+) -> Observed:
+    """Goldens and rows alone, for a device whose times say nothing: placement and operators are timed too."""
+    with subject.worker() as worker, subject.open(worker) as session:
+        on_progress(0, 0, "comparing with the goldens")
+        golden = check_goldens(session, subject.model, subject.model_table, subject.table.precision)
+        accuracy = judge_rows(subject, session, rows, how, on_progress) if rows else None
+    return Observed(golden=golden, placement=None, accuracy=accuracy)

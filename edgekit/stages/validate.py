@@ -14,6 +14,7 @@ from edgekit.measuring.footprint import artifact_mib
 from edgekit.measuring.launches import Decide, LaunchSetup, expected_seconds, heat_up, measure_launches
 from edgekit.measuring.plan import MeasurementPlan, Proof
 from edgekit.measuring.verdict import (
+    LAUNCH_KEYS,
     Evidence,
     decider,
     figures,
@@ -26,7 +27,7 @@ from edgekit.report import write_report_files
 from edgekit.stages.common import OnProgress, StageResult, announce, quiet, up_to_date
 from edgekit.stages.judging import JudgingOptions
 from edgekit.stages.measuring_inputs import MeasuringInputs, Model, row_inputs, shaped_inputs
-from edgekit.stages.observing import Observed, observe
+from edgekit.stages.observing import Observed, TimedInputs, observe, observe_answers
 from edgekit.stages.parents import table_of
 from edgekit.stages.reproducing import validate_command
 from edgekit.stages.settling import (
@@ -37,9 +38,13 @@ from edgekit.stages.settling import (
     report_inputs,
     settle,
 )
+from edgekit.targets import match_machine
 from edgekit.targets.workloads import DATA
 from edgekit.tasks import Row
 from edgekit.values import HeatRecord, LaunchRecord, Outcome, ReportTable
+
+#: Why nothing is launched there.
+EMULATED = "the CPU is emulated: its times, memory and placement say nothing about the target"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +104,11 @@ def _measure(plan: Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> _Mea
         seed=options.seed,
     )
     judging = rows if judges_rows(plan) else ()
-    observed = observe(plan.subject, judging, inputs.typical, how, on_progress)
+    if plan.machine.emulated:
+        observed = observe_answers(plan.subject, judging, how, on_progress)
+    else:
+        timed = TimedInputs(typical=inputs.typical, some=inputs.launch(0))
+        observed = observe(plan.subject, judging, timed, how, on_progress)
     proof = Proof(
         confidence=options.confidence,
         launch_seconds=expected_seconds(
@@ -111,6 +120,8 @@ def _measure(plan: Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> _Mea
     evidence = _evidence(plan, observed, judging, inputs.batch)
     setup = _launch_setup(plan, inputs)
     heat = None
+    if plan.machine.emulated:
+        return _Measured(inputs=inputs, observed=observed, evidence=evidence, proof=proof, heat=None)
     if workload.heat_seconds > 0:
         on_progress(0, 0, f"heating up for {workload.heat_seconds:g} s")
         heat = heat_up(setup, workload.heat_seconds, measuring)
@@ -159,6 +170,8 @@ def _launch_setup(plan: Plan, inputs: MeasuringInputs) -> LaunchSetup:
 
 def _evidence(plan: Plan, observed: Observed, rows: tuple[Row, ...], batch: int) -> Evidence:
     gaps = {} if rows else {"accuracy_drop": _no_accuracy(plan)}
+    if plan.machine.emulated:
+        gaps |= dict.fromkeys((*LAUNCH_KEYS, "max_fallback"), EMULATED)
     return Evidence(
         precision=plan.table.precision,
         device=plan.subject.run.device,
@@ -169,9 +182,18 @@ def _evidence(plan: Plan, observed: Observed, rows: tuple[Row, ...], batch: int)
         placement=observed.placement,
         accuracy=observed.accuracy,
         overlap=overlapping((row.digest for row in rows), plan.table.row_digests),
-        mismatches=plan.mismatches,
+        mismatches=_differences(plan),
         gaps=gaps,
     )
+
+
+def _differences(plan: Plan) -> tuple[str, ...]:
+    """Why what is true on this machine need not be on the target. That a CPU is emulated makes its times
+    wrong, which are a gap of their own, and not its answers."""
+    if not plan.machine.emulated:
+        return plan.mismatches
+    match = match_machine(plan.target, dataclasses.replace(plan.machine, emulated=False))
+    return () if match.ok else match.reasons
 
 
 def _no_accuracy(plan: Plan) -> str:
@@ -214,23 +236,31 @@ def _report(plan: Plan, measured: _Measured) -> ReportTable:
         workload_source=inputs.source,
         streams=plan.workload.streams,
         heat=measured.heat,
+        generated=observed.generated,
         operators=observed.operators,
         reproduce=validate_command(plan.artifact, plan.asked_output, plan.options),
         launches=evidence.launches,
         method=method_sentences(checks, measured.proof),
-        notes=(*inputs.notes, *_use_notes(plan, measured.heat), *measurement_notes(evidence)),
+        notes=(*inputs.notes, *_use_notes(plan, measured), *measurement_notes(evidence)),
     )
 
 
-def _use_notes(plan: Plan, heat: HeatRecord | None) -> list[str]:
+def _use_notes(plan: Plan, measured: _Measured) -> list[str]:
     """Under which use the figures hold, beyond the shapes."""
-    notes = []
+    notes, heat = [], measured.heat
+    if measured.observed.generated is not None and measured.inputs.source != DATA:
+        notes.append(
+            "timed on made-up inputs, and answers to them may be longer or shorter than to real ones: "
+            "--workload data times the rows of --data"
+        )
     if heat is not None:
         first, last = heat.windows_ms[0], heat.windows_ms[-1]
         notes.append(
             f"sustained: after {heat.seconds:g} s of heat-up; "
             f"{100 * (last / first - 1):+.0f} % from the first to the last window"
         )
+    if plan.machine.emulated:
+        notes.append(f"nothing was timed: {EMULATED}")
     streams = plan.workload.streams
     if streams > 1:
         threads = max(1, plan.subject.run.threads // streams)

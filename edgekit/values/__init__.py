@@ -16,6 +16,7 @@ from edgekit.values.diffs import (
     PlacementChange,
     SettingChange,
 )
+from edgekit.values.earning import Earned, Restored, Sensitivity, Trial
 from edgekit.values.manifests import (
     ArtifactTable,
     ExportCheck,
@@ -35,6 +36,7 @@ from edgekit.values.reports import (
     AccuracyRecord,
     ChangedRow,
     Check,
+    GeneratedRecord,
     GoldenRecord,
     HeatRecord,
     Interval,
@@ -45,6 +47,7 @@ from edgekit.values.reports import (
     StageEvent,
 )
 from edgekit.values.targets import (
+    AUTO,
     SCHEMA,
     Budget,
     CompileSettings,
@@ -58,6 +61,7 @@ from edgekit.values.targets import (
 from edgekit_runtime.values import InputEntry, Tolerance
 
 __all__ = [
+    "AUTO",
     "DIFF_SCHEMA",
     "SCHEMA",
     "AccuracyRecord",
@@ -75,7 +79,9 @@ __all__ = [
     "DiffMethod",
     "DiffSide",
     "DiffTable",
+    "Earned",
     "ExportCheck",
+    "GeneratedRecord",
     "GoldenRecord",
     "Hardware",
     "HeatRecord",
@@ -93,11 +99,14 @@ __all__ = [
     "Probe",
     "Recipe",
     "ReportTable",
+    "Restored",
     "RunSettings",
+    "Sensitivity",
     "SettingChange",
     "StageEvent",
     "Support",
     "Target",
     "Tolerance",
+    "Trial",
     "Workload",
 ]

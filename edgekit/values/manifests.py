@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekit.values.earning import Earned, Restored
 from edgekit.values.targets import RunSettings, Target
 from edgekit_runtime.values import Machine, OptionValue, Placement, Signature, Tolerance
 
@@ -25,6 +26,7 @@ class ModelTable:
     """The `model` table of a model directory's manifest.
 
     axes: lowest and highest size of each axis that varies; the highest is None where nothing is known.
+    parts: signatures of the graphs that the model is made of, in the order they run; {} when it is one.
     """
 
     task: str
@@ -36,6 +38,7 @@ class ModelTable:
     labels: tuple[str, ...] = ()
     tool_versions: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    parts: Mapping[str, Signature] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ class ArtifactTable:
 
     placement is read from a session opened on the machine that compiled (built_on), or None when
     that machine cannot open it. row_digests: digests of the calibration and tune rows.
+    earned: a quantized artifact beside the higher precision; restored: how nodes kept high were chosen.
     """
 
     target: Target
@@ -69,3 +73,5 @@ class ArtifactTable:
     placement: Placement | None = None
     notes: tuple[str, ...] = ()
     row_digests: tuple[str, ...] = ()
+    earned: Earned | None = None
+    restored: Restored | None = None

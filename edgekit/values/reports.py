@@ -168,6 +168,19 @@ class HeatRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedRecord:
+    """How many tokens one run generated, over inputs like those that were timed: latency hangs on it.
+
+    runs: how many were counted. Of a batch, as many as its longest answer has.
+    """
+
+    runs: int
+    least: int
+    median: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportTable:
     """The `report` table: what validate found. method: the statistics, in one sentence each.
 
@@ -175,6 +188,7 @@ class ReportTable:
     workload: the shape, or the largest of `shapes`; shapes: the mix when the workload is one;
     workload_source: "shape", "shapes", or "data" (the lengths of the given rows); streams: concurrent ones.
     operators: the costliest, with their share of a run. reproduce: the command that made the report.
+    generated: None for a model that generates nothing.
     """
 
     artifact_digest: str
@@ -206,6 +220,7 @@ class ReportTable:
     workload_source: str = "shape"
     streams: int = 1
     heat: HeatRecord | None = None
+    generated: GeneratedRecord | None = None
     operators: tuple[OperatorTime, ...] = ()
     reproduce: str = ""
     launches: tuple[LaunchRecord, ...] = ()

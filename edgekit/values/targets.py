@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from edgekit_runtime.values import OptionValue
 
 SCHEMA = 1
+#: Beside the precisions that a target may ask for: the lowest that is right and has earned its place.
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,6 +201,16 @@ def test_a_model_that_is_never_right_has_nothing_to_lose_which_proves_nothing() 
     assert judge_accuracy(no_errors, 1.0, 0.99).outcome is Outcome.PASS
 
 
+def test_generated_tokens_are_as_far_apart_as_their_scores_up_to_the_first_difference() -> None:
+    def generated(tokens: list[int], best: list[float]) -> dict[str, Any]:
+        scores = np.array([[[score, -3.0] for score in best]], np.float32)
+        return {"tokens": np.array([tokens]), "scores": scores}
+
+    one = generated([5, 6, 7], [-0.5, -0.5, -0.5])
+    assert logit_distance(one, generated([5, 6, 7], [-0.5, -0.75, -0.5])) == 0.25
+    assert logit_distance(one, generated([5, 9, 7, 4], [-0.5, -0.75, -2.5, -2.5])) == 0.25
+
+
 def test_logits_that_cannot_be_compared_are_as_far_apart_as_can_be() -> None:
     one = {"logits": np.array([1.0, 2.0])}
     assert logit_distance(one, {"logits": np.array([1.5, 2.0])}) == 0.5

@@ -21,7 +21,6 @@ from edgekit.tasks.data import read_rows
 from edgekit.tasks.text_classification import TextClassification
 from edgekit_runtime.calls import Reply
 from edgekit_runtime.feeds import unpack
-from edgekit_runtime.session import Feeds
 
 
 @pytest.fixture()
@@ -38,8 +37,9 @@ def subject(exported: Path, tmp_path: Path) -> observing.Subject:
     )
 
 
-def workload(subject: observing.Subject, sequence: int) -> Feeds:
-    return {spec.name: np.ones((1, sequence), np.int64) for spec in subject.model_table.signature.inputs}
+def workload(subject: observing.Subject, sequence: int) -> observing.TimedInputs:
+    inputs = subject.model_table.signature.inputs
+    return observing.TimedInputs(typical={spec.name: np.ones((1, sequence), np.int64) for spec in inputs})
 
 
 def test_rows_are_judged_by_the_metric_of_the_task_and_a_plugin_may_bring_its_own(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 
 from edgekit.errors import DataError
+from edgekit.files.graphs import model_graphs
 from edgekit.stages.measuring_inputs import Model, row_inputs
-from edgekit.stages.rows import CalibrationRows, Draw, data_input, read_calibration
+from edgekit.stages.rows import CalibrationRows, CalibrationSource, Draw, data_input, read_calibration
 from edgekit.tasks import Mapped, load_task
 from edgekit.tasks.data import read_rows
 from edgekit.values import ModelTable
@@ -57,18 +59,60 @@ def model(tmp_path: Path) -> Path:
 
 def calibrate(model: Path, data: Path, task: str, most: int, scratch: Path) -> CalibrationRows:
     draw = Draw(rows=most, seed=0, mapped=Mapped())
-    return read_calibration(data, model, table(task), draw, scratch)
+    found = table(task)
+    source = CalibrationSource(model=model, table=found, graphs=model_graphs(model, found))
+    return read_calibration(data, source, draw, scratch)
 
 
 def test_every_run_of_a_row_is_one_feed_of_calibration(model: Path, tmp_path: Path) -> None:
     data = write(tmp_path, *({key: row[key] for key in ("text", "candidates")} for row in ZERO_SHOT))
     found = calibrate(model, data, "zero-shot-classification", 300, tmp_path / "feeds")
-    assert found.feeds is not None and len(found.digests) == 3
-    shapes = [feeds["input_ids"].shape for feeds in read_feeds(found.feeds)]
+    assert len(found.digests) == 3
+    shapes = [feeds["input_ids"].shape for feeds in read_feeds(found.feeds[""])]
     assert shapes == [(1, 9), (1, 9), (1, 10), (1, 10), (1, 11), (1, 11), (1, 11)]
     few = calibrate(model, data, "zero-shot-classification", 1, tmp_path / "few")
-    assert few.feeds is not None and len(few.digests) == 1
-    assert 2 <= len(list(read_feeds(few.feeds))) <= 3
+    assert len(few.digests) == 1
+    assert 2 <= len(list(read_feeds(few.feeds[""]))) <= 3
+
+
+def calibration_notes(model: Path, folder: Path, texts: list[str], most: int = 300) -> tuple[str, ...]:
+    data = write(folder, *({"text": text, "value": 1} for text in texts))
+    return calibrate(model, data, "regression", most, folder / f"feeds{most}").notes
+
+
+def test_what_was_calibrated_on_is_told(model: Path, tmp_path: Path) -> None:
+    texts = ["ada", "ada wrote", "who is up no yes", "ada wrote no"]
+    assert calibration_notes(model, tmp_path, texts) == ("calibrated on 4 rows; sequence 3 to 7, median 4",)
+    [drawn] = calibration_notes(model, tmp_path, texts, most=3)
+    assert drawn.startswith("calibrated on 3 of 4 rows, drawn by seed; sequence ")
+
+
+def test_calibration_rows_that_repeat_others_are_told(model: Path, tmp_path: Path) -> None:
+    notes = calibration_notes(model, tmp_path, ["ada", "ada", "who", "ada"])
+    assert notes[-1] == "calibration: 2 of the 4 rows repeat another one and teach nothing new"
+
+
+def test_calibration_rows_that_are_all_the_same_are_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the 3 calibration rows are all the same") as caught:
+        calibration_notes(model, tmp_path, ["ada"] * 3)
+    assert "different rows" in caught.value.hint
+    assert calibration_notes(model, tmp_path, ["ada"]) == ("calibrated on 1 row; sequence 3",)
+
+
+def test_calibration_holds_one_row_at_a_time(model: Path, tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        data = write(tmp_path, *({"text": f"{number} " + "ada " * 12, "value": 1} for number in range(count)))
+        source = CalibrationSource(model=model, table=table("regression"), graphs=())
+        draw = Draw(rows=count, seed=0, mapped=Mapped())
+        tracemalloc.start()
+        read_calibration(data, source, draw, tmp_path / f"feeds{count}")
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(2)
+    # what grows are the texts and digests of the rows, under 2 KiB each
+    assert peak(1000) - peak(10) < 990 * 2048
 
 
 def test_a_calibration_row_that_is_no_input_is_named(model: Path, tmp_path: Path) -> None:
