@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,3 +88,15 @@ def few_rows(sentiment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (sentiment / "data" / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:200]), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def emulator() -> str:
+    """The emulator of x86 CPUs; skips without it, and fails where it must be there."""
+    found = shutil.which("qemu-x86_64")
+    how = "an emulated CPU needs qemu-x86_64: apt-get install qemu-user"
+    if found is None or platform.machine() != "x86_64":
+        if os.environ.get("EDGEKIT_REQUIRE_EMULATOR"):
+            pytest.fail(how)
+        pytest.skip(how)
+    return found

@@ -16,7 +16,13 @@ def compile_(
     output: flags.Output,
     target: flags.TargetName = "this-machine",
     backend: Annotated[str, typer.Option(help="Backend to compile with; default: the target's.")] = "",
-    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8; default: the target's.")] = "",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, fp16, bf16, int8, int8-weights, int4-weights, or auto: int8 where it is right and "
+            "faster, else fp32; default: the target's."
+        ),
+    ] = "",
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -31,12 +37,34 @@ def compile_(
         list[str] | None, typer.Option(help="A backend option name=value (`edgekit backend show NAME`).")
     ] = None,
     keep_high: Annotated[
-        list[str] | None, typer.Option(help="Name of an ONNX node that stays in the model's precision.")
+        list[str] | None,
+        typer.Option(
+            help="Name of an ONNX node that stays in the model's precision; of a model of several graphs "
+            "PART/NODE."
+        ),
     ] = None,
     keep_anyway: Annotated[
         bool,
         typer.Option("--keep-anyway", help="Keep an artifact that a gate refuses; recorded in its manifest."),
     ] = False,
+    budget: flags.Budgets = None,
+    tune_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled rows, never test rows, that choose which nodes stay high so that accuracy_drop is "
+            "kept; default: labelled rows of --calibration that are not calibrated on."
+        ),
+    ] = None,
+    tune_rows: Annotated[int, typer.Option(min=1, help="Use at most so many tune rows.")] = 1000,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="Seconds for choosing nodes; a search cut short goes on next time.")
+    ] = 900.0,
+    max_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Seconds for timing a quantized artifact beside fp32; 0 decides by size alone."
+        ),
+    ] = 30.0,
     threads: flags.Threads = None,
     seed: flags.Seed = 0,
     force: flags.Force = False,
@@ -47,7 +75,9 @@ def compile_(
     """Compile a model for one target with one backend, in the precision asked for or not at all.
 
     The artifact is opened and compared with the model's recorded outputs before it is kept. An
-    artifact that disagrees, or that does not execute in the precision asked for, exits with 1.
+    artifact that disagrees, or that does not execute in the precision asked for, exits with 1. A
+    quantized one is launched in turn with fp32: where it is slower, or neither faster nor smaller, it
+    exits with 1 as well, and `--precision auto` keeps fp32.
 
     Example: edgekit compile build/model --precision int8 --calibration train.jsonl -o build/int8
     """
@@ -68,6 +98,11 @@ def compile_(
         threads=threads,
         seed=seed,
         force=force,
+        budget=tuple(budget or ()),
+        tune_data=tune_data,
+        tune_rows=tune_rows,
+        time_limit=time_limit,
+        max_seconds=max_seconds,
     )
     with progress(quiet=quiet or json) as on_progress:
         result = compile_model(model, output, options, on_progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError
-from edgekit.host.reference import open_reference
+from edgekit.host.reference import open_reference_model
 from edgekit.host.sessions import RemoteSession
 from edgekit.measuring.accuracy import JudgedRow, paired_record
 from edgekit.measuring.metrics import Metric, check_library, load_metric, metrics_for
@@ -20,7 +20,6 @@ from edgekit.tasks import Column, Mapped, Row, Task, load_task
 from edgekit.tasks.base import ANSWER, ANSWERS
 from edgekit.tasks.data import read_rows
 from edgekit.values import AccuracyRecord
-from edgekit_runtime.answers import AnswerKind
 
 if TYPE_CHECKING:
     from edgekit.stages.observing import Subject
@@ -104,7 +103,7 @@ def judge_rows(
     """
     table = subject.model_table
     asker = Asker(load_task(table.task), table.labels, subject.model / "processor", table.signature)
-    with open_reference(subject.model / "model.onnx", table.signature) as reference:
+    with open_reference_model(subject.model, table) as reference:
         sides = [
             Answerer(asker=asker, session=opened, signature=table.signature)
             for opened in (reference, session)
@@ -120,12 +119,18 @@ def paired_answers(
     what: str,
 ) -> AccuracyRecord:
     """Both sides answer the rows and are compared; the drop is counted from the first."""
-    task = sides[0].asker.task
-    metric = fitting_metric(how.metric, task)
-    form = _Form(answer_kind(task), metric, task)
+    form = AnswerForm(sides[0].asker.task, how.metric)
     found = both_answer(sides, rows, form.of_answer, on_progress, what)
-    first, second = found.first, found.second
-    truths = [form.cased(row.truth) for row in rows] if needs_truth(task, metric) else first
+    record = compared(form, (found.first, found.second), rows, how)
+    return dataclasses.replace(record, max_logit_distance=found.distance)
+
+
+def compared(
+    form: AnswerForm, answers: tuple[Sequence[Any], Sequence[Any]], rows: Sequence[Row], how: JudgingOptions
+) -> AccuracyRecord:
+    """Answers of both sides to the same rows, in the metric's form; the drop is counted from the first."""
+    first, second = answers
+    truths = [form.cased(row.truth) for row in rows] if needs_truth(form.task, form.metric) else first
     judged = [
         JudgedRow(
             number=row.number,
@@ -135,17 +140,21 @@ def paired_answers(
         )
         for row, truth in zip(rows, truths, strict=True)
     ]
-    record = paired_record(first, second, judged, metric, how.confidence, how.seed)
-    return dataclasses.replace(record, max_logit_distance=found.distance)
+    return paired_record(first, second, judged, form.metric, how.confidence, how.seed)
 
 
-class _Form:
-    """Answers and truths as the metric takes them. tells_rows: they are texts of the user's own."""
+class AnswerForm:
+    """Answers and truths of a task as a metric takes them. tells_rows: they are texts of the user's own.
 
-    def __init__(self, kind: AnswerKind, metric: Metric, task: Task) -> None:
-        forms = kind.forms
+    metric: its name, "" for the task's own. Raises UsageError for one that does not fit.
+    """
+
+    def __init__(self, task: Task, metric: str) -> None:
+        self.task = task
+        self.metric = fitting_metric(metric, task)
+        forms = answer_kind(task).forms
         usual = next(iter(forms), None)
-        word = usual if metric.takes == ANY else metric.takes
+        word = usual if self.metric.takes == ANY else self.metric.takes
         self._read = None if word is None else forms[word]
         label = _label_column(task)
         free = label is not None and label.holds in (ANSWER, ANSWERS) and not label.of

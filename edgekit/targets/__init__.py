@@ -35,6 +35,7 @@ from edgekit.targets.workloads import (
     apply_workload,
     refuse_beyond,
     shape_text,
+    within_ranges,
     workload_shapes,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "runs_on",
     "shape_text",
     "usable_threads",
+    "within_ranges",
     "workload_shapes",
     "write_target",
 ]

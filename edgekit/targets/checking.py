@@ -13,7 +13,7 @@ from edgekit.targets.matching import match_machine, runs_on
 from edgekit.targets.options import option_value, wanted_value
 from edgekit.targets.probing import usable_threads
 from edgekit.targets.rules import check_values
-from edgekit.values import BackendSpec, Probe, Target
+from edgekit.values import AUTO, BackendSpec, Probe, Target
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.machine import ARM_FEATURES, X86_FEATURES
 from edgekit_runtime.values import Machine, OptionValue
@@ -86,7 +86,7 @@ def _fits_backend(target: Target, machine: Machine, spec: BackendSpec) -> Iterat
     arch = target.match.arch
     if arch and not runs_on(spec.arches, arch):
         yield _error("backend", f"{spec.name} runs on {', '.join(spec.arches)}, the target is {arch}")
-    if spec.precisions and target.precision not in spec.precisions:
+    if spec.precisions and target.precision not in (*spec.precisions, AUTO):
         built = ", ".join(spec.precisions)
         yield _error("precision", f"{spec.name} builds {built}, the target asks for {target.precision}")
     if spec.builds_on == "target" and not match_machine(target, machine).ok:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from edgekit.errors import TargetFileError
 from edgekit.files.tables import nearest
 from edgekit.targets.budgets import budget_items, limit_problem
-from edgekit.values import Match, Target, Workload
+from edgekit.values import AUTO, Match, Target, Workload
 from edgekit_runtime.values import PRECISIONS, OptionValue
 
 #: Axes that have a key of their own in [workload].
@@ -59,8 +59,9 @@ def _words(target: Target) -> Iterator[Breach]:
         yield "summary", "is more than one line", "keep it to one line"
     if target.backend and not _NAME.fullmatch(target.backend):
         yield "backend", f"is {target.backend!r}: not a backend's name", "`edgekit backend list` shows them"
-    if target.precision not in PRECISIONS:
-        yield "precision", f"is {target.precision!r}: not a precision", nearest(target.precision, PRECISIONS)
+    if target.precision not in (*PRECISIONS, AUTO):
+        known = (*PRECISIONS, AUTO)
+        yield "precision", f"is {target.precision!r}: not a precision", nearest(target.precision, known)
     for key, text in (("run.device", target.run.device), ("device.uri", target.device.uri)):
         if not text.strip() or not text.isprintable():
             yield key, f"is {text!r}: a word is needed", "leave the key out for the default"

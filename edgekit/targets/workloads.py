@@ -82,6 +82,18 @@ def refuse_beyond(found: WorkloadShapes, axes: Mapping[str, tuple[int, int | Non
                 )
 
 
+def within_ranges(
+    shapes: Sequence[Mapping[str, int]], axes: Mapping[str, tuple[int, int | None]]
+) -> tuple[Mapping[str, int], ...]:
+    """The shapes with every size brought into what the model takes, for figures that promise nothing."""
+
+    def size(axis: str, wanted: int) -> int:
+        low, high = axes.get(axis, (1, None))
+        return max(low, wanted if high is None else min(wanted, high))
+
+    return tuple({axis: size(axis, wanted) for axis, wanted in shape.items()} for shape in shapes)
+
+
 def shape_text(shape: Mapping[str, int]) -> str:
     """For people: "batch 1, sequence 16"."""
     return ", ".join(f"{axis} {size}" for axis, size in shape.items())

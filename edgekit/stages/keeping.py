@@ -1,0 +1,106 @@
+"""Build what is asked for, and keep it only when every gate lets it through."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import PrecisionNotGiven
+from edgekit.stages.common import OnProgress
+from edgekit.stages.earning import Findings, check_artifact
+from edgekit.stages.reducing import (
+    HIGH,
+    QUANTIZED,
+    Reduced,
+    Reduction,
+    build_auto,
+    build_higher,
+    reduce_precision,
+)
+from edgekit.values import AUTO, BackendSpec, Change, Earned
+
+_ANYWAY = "choose another --precision or --precision auto, or --keep-anyway to look at it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What was built, and what was seen when it was opened here."""
+
+    reduced: Reduced
+    findings: Findings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the manifest should know of how it came about."""
+        return tuple(self._notes())
+
+    def _notes(self) -> Iterator[str]:
+        yield from self.reduced.notes
+        found = self.reduced.restored
+        if found is not None and found.groups and found.reached:
+            yield f"kept high for accuracy: {', '.join(found.groups)}"
+        if self.reduced.earned is not None:
+            yield earned_text(self.reduced.compiled.precision, self.reduced.earned)
+        if self.reduced.refusal:
+            yield f"kept anyway: {self.reduced.refusal}"
+
+
+def earned_text(precision: str, earned: Earned) -> str:
+    """What a lower precision gained, on one line."""
+    size = f"{earned.size:.2f}x the bytes of {earned.against}"
+    ratio, change = earned.latency.ratio, earned.latency.change
+    if ratio is None:
+        return f"{precision} has {size}; its speed was not compared here: {earned.latency.reason}"
+    low, high = ("?" if bound is None else f"{bound:.2f}" for bound in (ratio.low, ratio.high))
+    proven = "" if change is not Change.UNPROVEN else ", no difference proven"
+    times = f"{ratio.estimate:.2f}x as long as {earned.against} ({low} to {high}{proven})"
+    return f"{precision} takes {times}, {size}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """What an artifact must pass. keep_anyway: nothing is refused, and all is told."""
+
+    spec: BackendSpec
+    keep_anyway: bool
+
+    def passed(self, reduction: Reduction, made: Reduced, work: Path) -> Findings:
+        """What is seen of the artifact in `work`. Raises ArtifactWrong or PrecisionNotGiven."""
+        if made.refusal and not self.keep_anyway:
+            raise PrecisionNotGiven(made.refusal, hint=_ANYWAY)
+        findings = check_artifact(
+            work, reduction.model, reduction.table, self.spec, made.compiled.precision, reduction.run
+        )
+        findings.enforce(keep_anyway=self.keep_anyway)
+        return findings
+
+
+def build_and_check(reduction: Reduction, gates: Gates, work: Path, on_progress: OnProgress) -> Kept:
+    """Build into `work`, which is empty. Raises what building and the gates raise."""
+    if reduction.build.recipe.precision == AUTO:
+        return _auto(reduction, gates, work, on_progress)
+    made = _made(reduction, gates.spec, work, on_progress)
+    on_progress(0, 0, "checking the artifact against the model")
+    return Kept(reduced=made, findings=gates.passed(reduction, made, work))
+
+
+def _made(reduction: Reduction, spec: BackendSpec, work: Path, on_progress: OnProgress) -> Reduced:
+    recipe = reduction.build.recipe
+    if recipe.precision not in QUANTIZED or HIGH not in spec.precisions:
+        return Reduced(compiled=reduction.build.into(work, reduction.feeds, on_progress), recipe=recipe)
+    with tempfile.TemporaryDirectory(prefix="edgekit-higher-") as name:
+        build_higher(reduction, Path(name), on_progress)
+        return reduce_precision(reduction, work, Path(name), on_progress)
+
+
+def _auto(reduction: Reduction, gates: Gates, work: Path, on_progress: OnProgress) -> Kept:
+    seen: list[Findings] = []
+
+    def gate(made: Reduced) -> None:
+        seen.append(gates.passed(reduction, made, work))
+
+    made = build_auto(reduction, gates.spec.precisions, work, gate, on_progress)
+    higher = made.compiled.precision == HIGH
+    return Kept(reduced=made, findings=gates.passed(reduction, made, work) if higher else seen[-1])

@@ -1,0 +1,234 @@
+"""A lower precision, built beside a higher one: nodes put back where accuracy asks for it, and kept only
+where it has earned its place.
+
+    higher precision ── the same backend, in a scratch directory
+    lower precision  ── restored on tune rows (search/restore.py), then timed beside the higher (speed.py)
+
+`auto` takes the lowest precision that passes every gate, and says why others did not.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgekit.errors import ArtifactWrong, CompileFailed, PrecisionNotGiven
+from edgekit.files.digests import value_digest
+from edgekit.measuring.inputs import mixed_feeds
+from edgekit.measuring.paired_score import drop_upper
+from edgekit.search.groups import quantizable_groups
+from edgekit.search.log import TrialLog
+from edgekit.search.restore import Search, restore
+from edgekit.stages.building import Build
+from edgekit.stages.common import OnProgress
+from edgekit.stages.judging import JudgingOptions
+from edgekit.stages.speed import Candidate, Track, earned
+from edgekit.stages.tuning import Trials, Tried
+from edgekit.targets import within_ranges, workload_shapes
+from edgekit.tasks import Row
+from edgekit.values import Compiled, Earned, ModelTable, Recipe, Restored, RunSettings, Trial
+from edgekit_runtime.goldens import read_goldens
+from edgekit_runtime.session import Feeds
+
+#: Precisions that must earn their place beside `HIGH`.
+QUANTIZED = ("int8", "int8-weights", "int4-weights")
+HIGH = "fp32"
+#: What `auto` tries, in this order, before it takes the higher precision.
+TRIED = ("int8", "int8-weights")
+_TIMED_FEEDS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Rows that choose which nodes stay high. budget: points that the accuracy may drop; seconds: for the
+    search; log: where its trials are kept until it is over; digest: of the rows' file."""
+
+    rows: Sequence[Row]
+    budget: float
+    seconds: float
+    log: Path
+    digest: str
+    how: JudgingOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduction:
+    """What is asked for. build: in the lower precision; feeds: calibration rows by part; pair_seconds: for
+    timing both precisions, 0 for no timing; identity: what decides the artifact, for the log."""
+
+    build: Build
+    feeds: Mapping[str, Path]
+    model: Path
+    table: ModelTable
+    run: RunSettings
+    pair_seconds: float
+    identity: object
+    tuning: Tuning | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduced:
+    """What was built, and why it is so. recipe: with the nodes that were put back."""
+
+    compiled: Compiled
+    recipe: Recipe
+    earned: Earned | None = None
+    restored: Restored | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def refusal(self) -> str:
+        """Why it should not be kept, "" when it should."""
+        if self.restored is not None and not self.restored.reached:
+            return f"{self.recipe.precision}: {self.restored.reason}"
+        return "" if self.earned is None else self.earned.refusal
+
+
+def build_higher(reduction: Reduction, work: Path, on_progress: OnProgress) -> Compiled:
+    """The same model by the same backend in the higher precision, nothing kept apart."""
+    build = reduction.build
+    recipe = replace(build.recipe, precision=HIGH, keep_high=())
+    return replace(build, recipe=recipe).into(work, {}, on_progress)
+
+
+def reduce_precision(reduction: Reduction, work: Path, higher: Path, on_progress: OnProgress) -> Reduced:
+    """Build the lower precision into `work`, which is empty, beside the artifact at `higher`."""
+    restored = (
+        None if reduction.tuning is None else _restored(reduction, reduction.tuning, higher, on_progress)
+    )
+    build = reduction.build
+    recipe = build.recipe
+    if restored is not None and restored.groups:
+        nodes = _nodes(build, restored.groups)
+        recipe = replace(recipe, keep_high=tuple(dict.fromkeys((*recipe.keep_high, *nodes))))
+    compiled = replace(build, recipe=recipe).into(work, reduction.feeds, on_progress)
+    low = Candidate(directory=work, precision=compiled.precision)
+    found = earned(low, Candidate(directory=higher, precision=HIGH), _track(reduction), on_progress)
+    return Reduced(compiled=compiled, recipe=recipe, earned=found, restored=restored)
+
+
+# --- restoring ---------------------------------------------------------------------------------------
+
+
+def _restored(reduction: Reduction, tuning: Tuning, higher: Path, on_progress: OnProgress) -> Restored:
+    trials = Trials(_tried(reduction, tuning), higher, HIGH)
+    log = TrialLog(tuning.log, value_digest([reduction.identity, tuning.digest, len(tuning.rows)]))
+    ends = time.monotonic() + tuning.seconds
+    search = Search(
+        groups=quantizable_groups(reduction.build.graphs),
+        attempt=log.remembering(trials.attempt),
+        good=within(tuning.budget, len(tuning.rows), tuning.how.confidence),
+        over=lambda: time.monotonic() >= ends,
+        tell=lambda what: on_progress(0, 0, f"restoring accuracy: {what}"),
+    )
+    found = restore(search)
+    if found.reached:
+        log.remove()
+    return found
+
+
+def within(budget: float, rows: int, confidence: float) -> Callable[[Trial], bool]:
+    """Whether a trial's accuracy is within the budget, in points.
+
+    Proven, where so many rows can prove it at all; else an estimate of at most half of it is taken.
+    """
+    provable = 100.0 * drop_upper(0, 0, rows, 1.0 - confidence) <= budget
+
+    def good(trial: Trial) -> bool:
+        if trial.drop is None:
+            return False
+        if provable:
+            return trial.drop.high is not None and trial.drop.high <= budget
+        return trial.drop.estimate <= budget / 2
+
+    return good
+
+
+def _tried(reduction: Reduction, tuning: Tuning) -> Tried:
+    return Tried(
+        build=reduction.build,
+        feeds=reduction.feeds,
+        model=reduction.model,
+        table=reduction.table,
+        run=reduction.run,
+        rows=tuning.rows,
+        timed=_timed(reduction),
+        how=tuning.how,
+    )
+
+
+def _timed(reduction: Reduction) -> list[Feeds]:
+    signature, shapes = reduction.table.signature, _shapes(reduction)
+    examples = [golden.feeds for golden in read_goldens(reduction.model / "golden")]
+    count = max(_TIMED_FEEDS, 2 * len(shapes))
+    return list(mixed_feeds(signature, shapes, examples, count=count, seed=reduction.build.recipe.seed))
+
+
+def _shapes(reduction: Reduction) -> tuple[Mapping[str, int], ...]:
+    """Of the workload, as far as the model goes: `validate` refuses one beyond it, compile need not."""
+    found = workload_shapes(reduction.build.target.workload, reduction.table.signature)
+    return within_ranges(found.shapes, reduction.table.axes)
+
+
+def _nodes(build: Build, groups: Sequence[str]) -> list[str]:
+    found = {group.name: group.nodes for group in quantizable_groups(build.graphs)}
+    return [node for name in groups for node in found[name]]
+
+
+def _track(reduction: Reduction) -> Track:
+    return Track(
+        backend=reduction.build.backend,
+        run=reduction.run,
+        target=reduction.build.target,
+        signature=reduction.table.signature,
+        shapes=_shapes(reduction),
+        golden=reduction.model / "golden",
+        seconds=reduction.pair_seconds,
+        seed=reduction.build.recipe.seed,
+    )
+
+
+# --- auto --------------------------------------------------------------------------------------------
+
+#: Raises an error when the artifact just built should not be kept.
+Gate = Callable[[Reduced], None]
+
+
+def build_auto(
+    reduction: Reduction, precisions: Sequence[str], work: Path, gate: Gate, on_progress: OnProgress
+) -> Reduced:
+    """The first of `TRIED` that the backend builds and the gate lets through, else the higher precision.
+
+    precisions: those that the backend has.
+    """
+    notes = []
+    with tempfile.TemporaryDirectory(prefix="edgekit-higher-") as name:
+        higher = Path(name)
+        compiled = build_higher(reduction, higher, on_progress)
+        for precision in [word for word in TRIED if word in precisions]:
+            recipe = replace(reduction.build.recipe, precision=precision)
+            lower = replace(reduction, build=replace(reduction.build, recipe=recipe))
+            try:
+                found = reduce_precision(lower, work, higher, on_progress)
+                gate(found)
+            except (CompileFailed, PrecisionNotGiven, ArtifactWrong) as problem:
+                notes.append(f"{precision} was not kept: {problem.message}")
+                _empty(work)
+            else:
+                return replace(found, notes=(*notes, f"auto: {precision}"))
+        for path in higher.iterdir():
+            shutil.move(path, work / path.name)
+    recipe = replace(reduction.build.recipe, precision=HIGH)
+    return Reduced(compiled=compiled, recipe=recipe, notes=(*notes, f"auto: {HIGH}"))
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,350 @@
+"""A quantized artifact is kept only where it is right and worth it; otherwise fp32 is, or nothing."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import edgekit.stages.speed as speed
+from edgekit.errors import DataError, PrecisionNotGiven, UsageError
+from edgekit.exporting.options import ExportOptions
+from edgekit.host.reference import open_reference_model
+from edgekit.stages.asking import Asker
+from edgekit.stages.compile import CompileOptions, compile_model
+from edgekit.stages.export import export
+from edgekit.stages.parents import table_of
+from edgekit.stages.reducing import within
+from edgekit.stages.tuning import Trials
+from edgekit.tasks import Row, load_task
+from edgekit.values import ArtifactTable, Change, DiffFigure, DiffMethod, Interval, Trial
+from edgekit.values.earning import Restored
+from tests.models import WORDS, tiny_classifier
+from tests.plugin_folders import install_plugin
+
+ROWS = 60
+#: Rounds weights to 8 bits, those of one layer's attention output so coarsely that answers change.
+COARSE = """
+import json
+from dataclasses import replace
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from edgekit.api import CompileFailed
+from edgekit_example import compiler as good, session as good_session
+
+SPEC = dict(
+    arches=("x86_64", "AMD64", "aarch64", "arm64"), precisions=("fp32", "int8"),
+    capabilities=("dynamic-shapes", "placement", "keep-high"),
+)
+BROKEN = "layer.1.output.dense/MatMul"
+LEVELS = 1
+
+class Compiler(good.Compiler):
+    def compile(self, request, progress):
+        built = super().compile(replace(request, precision="fp32"), progress)
+        if request.precision == "int8":
+            self.round(request)
+            return replace(built, precision="int8")
+        (request.workdir / "full.bin").write_bytes(bytes(1 << 20))  # what int8 saves
+        return replace(built, files=(*built.files, "full.bin"))
+
+    def round(self, request):
+        path = request.workdir / "model.onnx"
+        model = onnx.load(path)
+        weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            if node.op_type != "MatMul" or node.input[1] not in weights or node.name in request.keep_high:
+                continue
+            tensor = weights[node.input[1]]
+            value = numpy_helper.to_array(tensor)
+            step = np.abs(value).max() / (LEVELS if node.name.endswith(BROKEN) else 127)
+            near = (np.round(value / step) * step).astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(near, tensor.name))
+        onnx.save(model, path)
+
+def open(request):
+    return Coarse(good_session.open_session(replace(request, precision="fp32")), request.precision)
+
+class Coarse:
+    def __init__(self, inner, precision): self.inner, self.precision = inner, precision
+    signature = property(lambda self: self.inner.signature)
+    def run(self, feeds): return self.inner.run(feeds)
+    def placement(self):
+        found = self.inner.placement()
+        return replace(found, rows=tuple(replace(row, precision=self.precision) for row in found.rows))
+    def profile(self): return ()
+    def close(self): self.inner.close()
+"""
+RIGHT = "\nBROKEN = 'nothing'\n"
+REFUSING = """
+def refuse(self, request, progress):
+    if request.precision == "int8":
+        raise CompileFailed("no kernel for that", hint="take another")
+    return keep(self, request, progress)
+keep, Compiler.compile = Compiler.compile, refuse
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reducing")
+    source = tiny_classifier(folder / "source", seed=3)
+    export(source, folder / "model", options=ExportOptions())
+    return folder / "model"
+
+
+def _texts(count: int, seed: int) -> list[str]:
+    drawn = random.Random(seed)
+    return [" ".join(drawn.choices(WORDS[:12], k=drawn.randint(3, 9))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def labelled(model: Path) -> list[dict[str, str]]:
+    """Texts with what the model itself answers, so that every other answer is one lost."""
+    from edgekit.files.manifests import read_manifest
+
+    table = table_of(read_manifest(model, "model").model)
+    asker = Asker(load_task(table.task), table.labels, model / "processor", table.signature)
+    texts = list(dict.fromkeys(_texts(3 * ROWS, 1)))[: 2 * ROWS]
+    rows = [Row(number=at, values={"text": text}, digest=str(at)) for at, text in enumerate(texts, start=1)]
+    label = asker.kind.forms["label"]
+    with open_reference_model(model, table) as session:
+        return [
+            {"text": text, "label": asker.answer(row, asker.runs(row), [session.run(run.feeds)], label)}
+            for text, row in zip(texts, rows, strict=True)
+            for run in asker.runs(row)
+        ]
+
+
+def _file(path: Path, rows: Sequence[dict[str, str]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> functools.partial[CompileOptions]:
+    """Of a backend whose int8 breaks one layer. Times are not looked at."""
+    install_plugin(monkeypatch, tmp_path, "coarse", COARSE)
+    return functools.partial(CompileOptions, backend="coarse", precision="int8", max_seconds=0.0)
+
+
+def _built(model: Path, output: Path, options: CompileOptions) -> ArtifactTable:
+    return table_of(compile_model(model, output, options).manifest.artifact)
+
+
+def _restored(table: ArtifactTable) -> Restored:
+    assert table.restored is not None
+    return table.restored
+
+
+# --- speed and size -----------------------------------------------------------------------------------
+
+
+def _latency(change: Change, ratio: float) -> DiffFigure:
+    interval = Interval(estimate=ratio, low=ratio - 0.01, high=ratio + 0.01)
+    return DiffFigure(key="latency_p50", unit="ms", change=change, ratio=interval, method=DiffMethod.PAIRED)
+
+
+@pytest.mark.parametrize(
+    ("change", "size", "word"),
+    [
+        (Change.SLOWER, 0.25, "slower"),
+        (Change.UNPROVEN, 1.0, "not smaller"),
+        (Change.SAME, 1.2, "not smaller"),
+        (Change.NOT_MEASURED, 1.0, "speed was not measured"),
+        (Change.FASTER, 1.0, ""),
+        (Change.FASTER, 0.25, ""),
+        (Change.SAME, 0.9, ""),
+        (Change.NOT_MEASURED, 0.25, ""),
+    ],
+)
+def test_a_lower_precision_must_be_faster_or_smaller_and_never_slower(
+    change: Change, size: float, word: str
+) -> None:
+    found = speed.refusal("int8", size, _latency(change, 5.3))
+    assert (word in found) if word else not found
+
+
+@pytest.fixture
+def slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "compare_speed", lambda *asked: _latency(Change.SLOWER, 5.3))
+
+
+@pytest.mark.usefixtures("slower")
+def test_int8_that_is_slower_leaves_no_artifact(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+    with pytest.raises(PrecisionNotGiven, match=r"slower here: it takes 5\.30x as long") as caught:
+        compile_model(model, tmp_path / "a", options(backend="exact"))
+    assert caught.value.exit_code == 1
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.usefixtures("slower")
+def test_what_is_kept_anyway_says_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+    table = _built(model, tmp_path / "a", options(backend="exact", keep_anyway=True))
+    assert any(note.startswith("kept anyway: int8 is slower") for note in table.notes)
+    assert table.earned is not None and table.earned.refusal
+
+
+@pytest.mark.usefixtures("slower")
+def test_auto_keeps_fp32_where_int8_is_slower_and_says_why(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+    table = _built(model, tmp_path / "a", options(backend="exact", precision="auto"))
+    assert table.precision == "fp32" and table.recipe.precision == "fp32"
+    assert any("int8 was not kept: int8 is slower" in note for note in table.notes)
+
+
+def test_auto_takes_int8_where_it_is_right_and_smaller(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+    table = _built(model, tmp_path / "a", options(backend="exact", precision="auto"))
+    assert table.precision == "int8"
+    assert any("its speed was not compared here: no time was given" in note for note in table.notes)
+
+
+def test_auto_keeps_fp32_where_int8_cannot_be_built(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "refusing", COARSE + REFUSING)
+    table = _built(model, tmp_path / "a", options(backend="refusing", precision="auto"))
+    assert table.precision == "fp32"
+    assert any("no kernel for that" in note for note in table.notes)
+
+
+# --- restoring ----------------------------------------------------------------------------------------
+
+
+def test_the_broken_layer_is_put_back_and_nothing_else(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+) -> None:
+    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
+    asked = options(tune_data=rows, budget=("accuracy_drop=2",))
+    table = _built(model, tmp_path / "a", asked)
+    assert _restored(table).groups == ("bert.encoder.layer.#.output.dense/MatMul",)
+    assert "bert.encoder.layer.1.output.dense/MatMul" in table.recipe.keep_high
+    assert len(set(table.row_digests)) == ROWS
+    assert not list(tmp_path.glob("*.trials.jsonl"))
+    assert compile_model(model, tmp_path / "a", asked).up_to_date
+
+
+def test_a_search_cut_short_goes_on_where_it_was(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
+    asked = functools.partial(options, tune_data=rows, budget=("accuracy_drop=2",))
+    made: list[Trial] = []
+    attempt = Trials.attempt
+
+    def counting(self: Trials, kept: Sequence[object]) -> Trial:
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        made.append(attempt(self, kept))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(Trials, "attempt", counting)
+    with pytest.raises(KeyboardInterrupt):
+        compile_model(model, tmp_path / "a", asked())
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(Trials, "attempt", attempt)
+    lines = len((tmp_path / "a.trials.jsonl").read_text().splitlines())
+    assert lines == 1 + len(made)
+    table = _built(model, tmp_path / "a", asked())
+    assert _restored(table).trials[0].kept == made[0].kept
+
+
+def test_no_time_for_choosing_is_told_and_nothing_is_kept(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+) -> None:
+    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
+    with pytest.raises(PrecisionNotGiven, match="time was up"):
+        compile_model(
+            model, tmp_path / "a", options(tune_data=rows, budget=("accuracy_drop=2",), time_limit=0.0)
+        )
+    assert not (tmp_path / "a").exists()
+    assert (tmp_path / "a.trials.jsonl").exists()
+
+
+def test_labelled_calibration_rows_that_are_not_calibrated_on_choose(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+    rows = _file(tmp_path / "train.jsonl", labelled)
+    asked = options(backend="exact", calibration=rows, calibration_rows=20, budget=("accuracy_drop=2",))
+    table = _built(model, tmp_path / "a", asked)
+    assert any("rows of the calibration file that are not calibrated on" in note for note in table.notes)
+    assert len(table.row_digests) == len(set(table.row_digests)) == len(labelled)
+
+
+def test_calibration_rows_without_labels_choose_nothing_and_that_is_told(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+    rows = _file(tmp_path / "train.jsonl", [{"text": row["text"]} for row in labelled])
+    table = _built(
+        model, tmp_path / "a", options(backend="exact", calibration=rows, budget=("accuracy_drop=2",))
+    )
+    assert any("accuracy was not tuned" in note and "--tune-data" in note for note in table.notes)
+
+
+def test_tune_rows_without_a_limit_are_refused(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+) -> None:
+    rows = _file(tmp_path / "tune.jsonl", labelled)
+    with pytest.raises(UsageError, match="limit on accuracy"):
+        compile_model(model, tmp_path / "a", options(tune_data=rows))
+
+
+def test_a_handful_of_tune_rows_is_refused(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+) -> None:
+    rows = _file(tmp_path / "tune.jsonl", labelled[:5])
+    with pytest.raises(DataError, match="too few"):
+        compile_model(model, tmp_path / "a", options(tune_data=rows, budget=("accuracy_drop=2",)))
+
+
+def test_few_rows_are_judged_by_half_the_limit_and_many_by_what_is_proven() -> None:
+    def trial(estimate: float, high: float) -> Trial:
+        drop = Interval(estimate=estimate, low=None, high=high)
+        return Trial(kept=(), error=0.0, flips=0, ms=1.0, drop=drop)
+
+    few, many = within(1.0, 100, 0.99), within(1.0, 5000, 0.99)
+    assert few(trial(0.5, 6.0)) and not few(trial(0.6, 6.0))
+    assert many(trial(0.9, 1.0)) and not many(trial(0.2, 1.1))
+    assert not few(Trial(kept=(), error=0.0, flips=0, ms=1.0))
