@@ -17,7 +17,7 @@ from edgekit_runtime.session import Array
 
 NAMES = tuple(found.name for found in ALL)
 QUANTIZABLE = tuple(found.name for found in ALL if found.quantizable)
-LOWER = ("fp16", "bf16", "int8")
+LOWER = ("fp16", "bf16", "int8", "int8-weights", "int4-weights")
 
 
 class GivesRightAnswers(Contract):
@@ -33,7 +33,7 @@ class GivesRightAnswers(Contract):
     @pytest.mark.parametrize("name", QUANTIZABLE)
     @pytest.mark.parametrize("precision", LOWER)
     def test_lower_precision_stays_near(self, bench: Bench, precision: str, name: str) -> None:
-        """fp16, bf16 and int8 stay within their tolerance on models with weights like trained ones.
+        """Each lower precision stays within its tolerance on models with weights like trained ones.
 
         A model that is no gain in a precision may be declined with PrecisionNotGiven; the plain
         perceptron of `test_lower_precision_is_executed` may not.

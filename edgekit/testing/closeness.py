@@ -27,6 +27,8 @@ CLOSENESS: Mapping[str, Closeness] = {
     "fp16": Closeness(relative=5e-3, cosine=0.9999),
     "bf16": Closeness(relative=3e-2, cosine=0.999),
     "int8": Closeness(relative=0.2, cosine=0.99),
+    "int8-weights": Closeness(relative=0.05, cosine=0.999),
+    "int4-weights": Closeness(relative=0.5, cosine=0.95),
 }
 
 #: What capability `reference` means: no fast-math, no lower precision inside.

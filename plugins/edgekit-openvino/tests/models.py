@@ -71,3 +71,30 @@ def two_layers() -> onnx.ModelProto:
     )
     model.graph.value_info.extend([info("first", 64, 32), info("second", 8, 32), info("bias", 8)])
     return model
+
+
+def norm_layer(size: int = 64) -> onnx.ModelProto:
+    """Two MatMuls with an operator between them that keeps OpenVINO from fusing them into one."""
+    return make(
+        [
+            helper.make_node("MatMul", ["x", "first"], ["hidden"], "layers/first"),
+            helper.make_node("LayerNormalization", ["hidden", "gain"], ["normal"], "norm"),
+            helper.make_node("MatMul", ["normal", "second"], ["y"], "layers/second"),
+        ],
+        [info("x", "batch", "sequence", size)],
+        [info("y", "batch", "sequence", size)],
+        [
+            weights("first", size, size),
+            weights("second", size, size),
+            numpy_helper.from_array(np.ones(size, np.float32), "gain"),
+        ],
+    )
+
+
+def sequences(count: int = 16, size: int = 64) -> list[dict[str, np.ndarray]]:
+    """Inputs for `norm_layer`, of several lengths; channels are of unlike range."""
+    rng = np.random.default_rng(4)
+    spread = np.exp(rng.normal(size=size)).astype(np.float32)
+    return [
+        {"x": rng.normal(size=(1, 3 + row % 5, size)).astype(np.float32) * spread} for row in range(count)
+    ]

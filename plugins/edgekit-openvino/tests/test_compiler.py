@@ -44,7 +44,7 @@ def test_int8_quantizes_every_layer_and_stays_near(compiled: Build) -> None:
     model, calibration = two_layers(), rows()
     artifact, said = compiled(model, "int8", calibration=calibration)
     assert quantized(artifact) == (2, 2)
-    assert said.notes == ("2 of 2 multiplications and convolutions are int8, from 16 rows",)
+    assert said.notes[0] == "2 of 2 multiplications and convolutions are int8, from 16 rows"
     from onnx.reference import ReferenceEvaluator
 
     (wanted,) = ReferenceEvaluator(model).run(None, calibration[2])
@@ -101,8 +101,8 @@ def test_rows_are_read_anew_in_every_pass_up_to_the_limit(compiled: Build) -> No
 
 
 def test_rows_that_do_not_fit_the_model_are_refused(compiled: Build) -> None:
-    with pytest.raises(CompileFailed, match="NNCF could not quantize"):
-        compiled(two_layers(), "int8", calibration=[{"x": np.ones((1, 7), np.float32)}])
+    with pytest.raises(CompileFailed, match=r"calibration row 1 does not fit.*shape \[1, 7\]"):
+        compiled(two_layers(), "int8", calibration=[*rows(1), {"x": np.ones((1, 7), np.float32)}])
 
 
 def test_compiling_prints_nothing(compiled: Build, capfd: pytest.CaptureFixture[str]) -> None:
@@ -192,3 +192,30 @@ def test_check_blames_the_operator_that_is_unknown_and_no_other(tmp_path: Path) 
     assert said == {"Relu": (1, True), "com.acme.Frobnicate": (1, False), "Conv": (1, True)}
     (refused,) = [row for row in support.operators if not row.supported]
     assert refused.reason
+
+
+def test_calibration_rows_that_are_all_the_same_are_refused(compiled: Build) -> None:
+    with pytest.raises(CompileFailed, match="all 5 calibration rows are the same"):
+        compiled(two_layers(), "int8", calibration=[rows()[1]] * 5)
+
+
+def test_a_row_with_nan_is_named(compiled: Build) -> None:
+    spoilt = rows(4)
+    spoilt[2]["x"][0, 3] = np.nan
+    with pytest.raises(CompileFailed, match=r"calibration row 2 holds NaN or infinity in input 'x'"):
+        compiled(two_layers(), "int8", calibration=spoilt)
+
+
+def test_a_node_that_gives_no_number_is_named(compiled: Build) -> None:
+    model = make(
+        [
+            helper.make_node("MatMul", ["x", "a"], ["h"], "first"),
+            helper.make_node("Log", ["h"], ["l"], "logarithm"),
+            helper.make_node("MatMul", ["l", "b"], ["y"], "second"),
+        ],
+        [info("x", "batch", 64)],
+        [info("y", "batch", 64)],
+        [weights("a", 64, 64), weights("b", 64, 64)],
+    )
+    with pytest.raises(CompileFailed, match=r"calibration row 0 gives NaN or infinity, first in node 'logar"):
+        compiled(model, "int8", calibration=rows())

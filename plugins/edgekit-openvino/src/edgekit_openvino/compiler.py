@@ -1,16 +1,16 @@
-"""The compile half: ONNX to OpenVINO's own format, quantized by `quantize` when int8 is asked for."""
+"""The compile half: ONNX to OpenVINO's own format, in the precision asked for."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import onnx
 
 from edgekit.api import (
-    BackendUnavailable,
     Compiled,
     CompileFailed,
     CompileRequest,
@@ -23,17 +23,29 @@ from edgekit.api import (
     Support,
     Target,
 )
-from edgekit_openvino.engine import DEVICE, HINTS, missing_capability, ov, version
-from edgekit_openvino.names import kept_nodes, load_graph, nodes, operator_counts, operator_name
-from edgekit_openvino.session import MODEL_FILE, WEIGHTS_FILE, describe, open_session, signature_mismatch
+from edgekit_openvino.description import Description, fix_shapes, signature_mismatch
+from edgekit_openvino.engine import DEVICE, HINTS, WEIGHTS_ONLY, compile_for, missing_capability, ov, version
+from edgekit_openvino.execution import count_products
+from edgekit_openvino.lowering import LOWERED, lower, workload_sizes
+from edgekit_openvino.names import (
+    kept_nodes,
+    load_graph,
+    nodes,
+    operator_counts,
+    operator_name,
+    refuse_quantized,
+)
+from edgekit_openvino.session import MODEL_FILE, WEIGHTS_FILE, open_session
 
-_DEFAULT_ROWS = 300
 #: How conversion reports name operators; the second wording is that of OpenVINO 2026.0.
 _BLAMED = (
     (r"No conversion rule found for operations: (.+)", "OpenVINO has no conversion for it"),
     (r"does not support the following ONNX operations: (.+)", "OpenVINO has no conversion for it"),
     (r"Conversion is failed for: (.+)", "OpenVINO could not convert it as it stands in this graph"),
 )
+
+
+_FREE = "opened with free shapes only"
 
 
 class Compiler:
@@ -64,19 +76,27 @@ class Compiler:
         core = ov.Core()
         source = load_graph(request.model)
         _check_precision(core, request.precision)
+        refuse_quantized(source, request.model)
         model = _read(core, request.model)
         mismatch = signature_mismatch(model, request.signature)
         if mismatch:
             raise CompileFailed(f"{request.model} is not what its signature says: {mismatch}")
         kept = kept_nodes(model, source, request.keep_high)
-        notes: tuple[str, ...] = ()
-        if request.precision == "int8":
-            model, notes = _quantized(request, model, kept, progress)
+        del source  # it may hold the weights a second time
+        description, notes = _description(request, model)
+        _check_capable(core, description.rest)
+        if request.precision in LOWERED:
+            model, said = lower(core, model, request, kept, progress)
+            notes = (*said, *notes)
         progress(1, 3, "writing")
-        describe(model, request.signature, request.precision)
-        # fp16 is computed in 16 bits, so its weights lose nothing by being stored so.
-        ov.save_model(model, request.workdir / MODEL_FILE, compress_to_fp16=request.precision == "fp16")
+        description.write(model)
+        _save(model, request)
         progress(2, 3, "opening the result")
+        problem = _shape_problem(core, request, description) if description.sizes else ""
+        if problem:
+            description, notes = replace(description, sizes={}), (*notes[:-1], f"{_FREE}: {problem}")
+            description.write(model)
+            _save(model, request)
         _open_once(request)
         progress(3, 3, "done")
         return Compiled(
@@ -98,6 +118,10 @@ def versions() -> dict[str, str]:
 def _check_precision(core: ov.Core, precision: str) -> None:
     if precision not in HINTS:
         raise PrecisionNotGiven(f"OpenVINO has no precision {precision!r}", hint=f"one of {', '.join(HINTS)}")
+    _check_capable(core, precision)
+
+
+def _check_capable(core: ov.Core, precision: str) -> None:
     problem = missing_capability(core, precision)
     if problem:
         raise PrecisionNotGiven(
@@ -107,54 +131,59 @@ def _check_precision(core: ov.Core, precision: str) -> None:
 
 def _read(core: ov.Core, path: Path) -> ov.Model:
     try:
-        model = core.read_model(path)
+        return core.read_model(path)
     except RuntimeError as error:
         raise CompileFailed(
             f"OpenVINO {version()} cannot convert {path}: {_short(error)}",
             hint="the backend's check names refused operators; weights beside the file must be complete",
         ) from error
-    if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
-        raise PrecisionNotGiven(
-            f"{path} is quantized already, so no precision can be given to it",
-            hint="export the model without quantization",
-        )
-    return model
 
 
-def _quantized(
-    request: CompileRequest, model: ov.Model, kept: tuple[str, ...], progress: ProgressCallback
-) -> tuple[ov.Model, tuple[str, ...]]:
+def _description(request: CompileRequest, model: ov.Model) -> tuple[Description, tuple[str, ...]]:
+    """What the artifact says of itself: with the workload's shape when it has one that the graph takes."""
+    rest = str(request.options.get("rest", "fp32")) if request.precision in WEIGHTS_ONLY else "fp32"
+    plain = Description(signature=request.signature, precision=request.precision, rest=rest)
+    notes = (f"what is not weights is computed in {rest}",) if request.precision in WEIGHTS_ONLY else ()
+    sizes = workload_sizes(request.target, request.signature)
+    if not sizes or request.options.get("shapes", "workload") != "workload":
+        return plain, notes
+    fixed = replace(plain, sizes=sizes)
     try:
-        from edgekit_openvino import quantize
-    except (ImportError, AttributeError) as error:  # the latter when nncf is too new for this openvino
-        raise BackendUnavailable(
-            f"int8 needs nncf, which cannot be imported: {error}",
-            hint="pip install 'edgekit-openvino[compile]'",
-        ) from error
-    if request.calibration is None:
-        raise CompileFailed(
-            "int8 on openvino learns the ranges of activations from calibration rows, and there are none",
-            hint="--calibration FILE, with some hundred rows like those the model will see",
+        fix_shapes(model.clone(), fixed)
+    except RuntimeError as error:
+        return plain, (
+            *notes,
+            f"{_FREE}: the graph refuses those of the workload: {_short(error)}",
         )
-    subset = int(request.options.get("subset_size", _DEFAULT_ROWS))
-    rows = quantize.CalibrationRows(request.calibration, subset, progress)
-    if not len(rows):
-        raise CompileFailed(f"{request.calibration} holds no calibration rows", hint="--calibration FILE")
-    settings = quantize.Settings(
-        model_type=str(request.options.get("model_type", "auto")),
-        preset=str(request.options.get("preset", "auto")),
-        range=str(request.options.get("range", "minmax")),
-        ignored=kept,
-    )
-    made = quantize.quantize(model, rows, settings)
-    quantize.check_kept(made, kept)
-    built, total = quantize.count_quantized(made)
-    if not built:
-        raise PrecisionNotGiven(
-            f"NNCF quantized none of the model's {total} multiplications and convolutions",
-            hint="compile for fp32, or keep fewer nodes high",
-        )
-    return made, (f"{built} of {total} multiplications and convolutions are int8, from {len(rows)} rows",)
+    shape = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+    return fixed, (*notes, f"opened for the workload's shape, {shape}; other shapes run with free shapes")
+
+
+def _save(model: ov.Model, request: CompileRequest) -> None:
+    # fp16 is computed in 16 bits, so its weights lose nothing by being stored so.
+    ov.save_model(model, request.workdir / MODEL_FILE, compress_to_fp16=request.precision == "fp16")
+
+
+def _shape_problem(core: ov.Core, request: CompileRequest, description: Description) -> str:
+    """Why the artifact is not to be opened for the workload's shape; "" when it is.
+
+    With fixed shapes OpenVINO makes one node of small layers, and does not tell what runs inside it.
+    """
+    shown = []
+    for fixed in (True, False) if request.precision != "fp32" else (True,):
+        model = core.read_model(request.workdir / MODEL_FILE)
+        try:
+            if fixed:
+                fix_shapes(model, description)
+            compiled = compile_for(
+                core, model, request.precision, request.threads, profiled=False, rest=description.rest
+            )
+        except RuntimeError as error:
+            return f"OpenVINO does not compile it for the workload's: {_short(error)}" if fixed else ""
+        shown.append(count_products(compiled, model, request.precision))
+    if shown[0] < shown[-1]:
+        return "with those of the workload OpenVINO fuses layers and does not tell their precision"
+    return ""
 
 
 def _open_once(request: CompileRequest) -> None:

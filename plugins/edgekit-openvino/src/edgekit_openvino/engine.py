@@ -13,15 +13,26 @@ import sys
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402 - only now that its telemetry is off
+from openvino import opset13 as ops  # noqa: E402
 
 from edgekit_runtime.errors import OpenFailed  # noqa: E402
 
-__all__ = ["DEVICE", "HINTS", "compile_for", "missing_capability", "ov", "version"]
+__all__ = ["DEVICE", "HINTS", "WEIGHTS_ONLY", "compile_for", "missing_capability", "ops", "ov", "version"]
 
 DEVICE = "CPU"
 
-#: Precision words of edgekit to those of OpenVINO. int8 lives in the graph; the rest of it is f32.
-HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "fp16": "f16"}
+#: Precision words of edgekit to those of OpenVINO. int8 and compressed weights live in the graph; this is
+#: what is computed in beside them, unless the artifact names bf16.
+HINTS = {
+    "fp32": "f32",
+    "int8": "f32",
+    "bf16": "bf16",
+    "fp16": "f16",
+    "int8-weights": "f32",
+    "int4-weights": "f32",
+}
+#: Of which the weights alone are compressed.
+WEIGHTS_ONLY = ("int8-weights", "int4-weights")
 #: What the CPU must be capable of, in OpenVINO's words.
 _CAPABILITIES = {"bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
 
@@ -42,14 +53,14 @@ def missing_capability(core: ov.Core, precision: str) -> str:
 
 
 def compile_for(
-    core: ov.Core, model: ov.Model, precision: str, threads: int, *, profiled: bool
+    core: ov.Core, model: ov.Model, precision: str, threads: int, *, profiled: bool, rest: str = "fp32"
 ) -> ov.CompiledModel:
-    """Compile for the CPU in exactly this precision.
+    """Compile for the CPU in exactly this precision. rest: what int8 or compressed weights leave high.
 
     Left alone, the CPU plugin picks bf16 or f16 by itself where the CPU has them. So the precision
     is always given, and read back.
     """
-    hint = HINTS[precision]
+    hint = HINTS[precision if rest == "fp32" else rest]
     settings = {
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": threads,

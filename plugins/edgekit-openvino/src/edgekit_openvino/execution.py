@@ -16,9 +16,13 @@ MEASURED_RUNS = 10
 
 _FLOATS = {"f32": "fp32", "f64": "fp32", "f16": "fp16", "bf16": "bf16"}
 _SMALL_INTEGERS = ("i8", "u8")
+#: Weights that are stored so and multiplied with floats.
+_COMPRESSED = {"i8": "int8-weights", "u8": "int8-weights", "i4": "int4-weights", "u4": "int4-weights"}
 #: Where values enter and leave; no work is done there.
 _BORDER = ("Input", "Output")
 _CONSTANT = "Const"
+#: A look-up with more inputs than data, indices and axis is one in compressed weights, with their scales.
+_LOOK_UP, _PLAIN_LOOK_UP = "Gather", 3
 #: What int8 is about. None of these ever works on flags.
 _PRODUCTS = ("FullyConnected", "MatMul", "Convolution", "Deconvolution")
 
@@ -108,8 +112,16 @@ def executes(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> boo
     Part of every cold start, so it stops at the first one.
     """
     graph = _Graph(compiled, model)
-    nodes = (node for node in graph.working() if precision != "int8" or _text(node, "layerType") in _PRODUCTS)
+    anywhere = precision in ("bf16", "fp16")
+    nodes = (node for node in graph.working() if anywhere or _text(node, "layerType") in _PRODUCTS)
     return any(graph.precision(node) == precision for node in nodes)
+
+
+def count_products(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> int:
+    """Products and convolutions that are seen to run in `precision`."""
+    graph = _Graph(compiled, model)
+    products = (node for node in graph.working() if _text(node, "layerType") in _PRODUCTS)
+    return sum(graph.precision(node) == precision for node in products)
 
 
 class _Graph:
@@ -143,7 +155,13 @@ class _Graph:
                 yield node
 
     def precision(self, node: ov.Node) -> str:
-        """The precision a node computes in. One that only moves whole numbers or flags counts as fp32."""
+        """The precision a node computes in. One that only moves whole numbers or flags counts as fp32.
+
+        OpenVINO calls a product by the type of its weights; floats times compressed weights are no int8.
+        """
+        compressed = _compressed_weights(node)
+        if compressed:
+            return compressed
         runtime = _text(node, "runtimePrecision")
         if runtime in _SMALL_INTEGERS and self._quantized and not self._is_flag(node):
             return "int8"
@@ -168,6 +186,23 @@ class _Graph:
         fed_by = [source.get_source_output().get_node() for source in node.inputs()]
         moved = [source for source in fed_by if _text(source, "layerType") != _CONSTANT]
         return len(moved) == 1 and _text(moved[0], "runtimePrecision") != "f32" and self._is_flag(moved[0])
+
+
+def _compressed_weights(node: ov.Node) -> str:
+    """The word for a product of floats with compressed weights, or a look-up in compressed ones; else ""."""
+    kind = _text(node, "layerType")
+    if kind == _LOOK_UP and len(node.inputs()) > _PLAIN_LOOK_UP:
+        return _COMPRESSED.get(_type_of(node, 0), "")
+    if kind == "FullyConnected" and _type_of(node, 0) in _FLOATS:
+        return _COMPRESSED.get(_type_of(node, 1), "")
+    return ""
+
+
+def _type_of(node: ov.Node, place: int) -> str:
+    """The type of what comes into a node of the executed graph."""
+    source = node.input(place).get_source_output()
+    types = _text(source.get_node(), "outputPrecisions").split(",")
+    return types[source.get_index()] if source.get_index() < len(types) else ""
 
 
 def _averages(request: ov.InferRequest) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgekit.api import CompileFailed, UnknownName
+from edgekit.api import CompileFailed, PrecisionNotGiven, UnknownName
 from edgekit_openvino.engine import ov
 
 #: Operators that int8 is about: OpenVINO's types, and the ONNX ones they come from.
@@ -20,6 +20,20 @@ MULTIPLIES = (
     "GroupConvolution",
     "ConvolutionBackpropData",
     "GroupConvolutionBackpropData",
+)
+#: Operators that only quantized graphs hold.
+_QUANTIZED = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "ConvInteger",
+    "MatMulNBits",
+    "FakeQuantize",
+    "QGemm",
+    "QAttention",
+    "DynamicQuantizeMatMul",
+    "GatherBlockQuantized",
 )
 _MULTIPLIES_ONNX = ("MatMul", "Gemm", "Conv", "ConvTranspose")
 
@@ -57,6 +71,17 @@ def operator_name(node: onnx.NodeProto) -> str:
 def operator_counts(model: onnx.ModelProto) -> Counter[str]:
     """How often each operator occurs."""
     return Counter(operator_name(node) for node in nodes(model.graph))
+
+
+def refuse_quantized(model: onnx.ModelProto, path: Path) -> None:
+    """Raise `PrecisionNotGiven` naming the first node of a graph that was quantized before it came here."""
+    for node in nodes(model.graph):
+        if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
+            raise PrecisionNotGiven(
+                f"{path} is quantized already (node {node.name or node.output[0]!r} is a {node.op_type}), so "
+                "no precision can be given to it",
+                hint="export the model without quantization, and ask for the precision here",
+            )
 
 
 def kept_nodes(model: ov.Model, source: onnx.ModelProto, keep_high: Sequence[str]) -> tuple[str, ...]:

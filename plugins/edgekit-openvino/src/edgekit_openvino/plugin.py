@@ -17,8 +17,7 @@ OPTIONS = (
         type="str",
         default="auto",
         choices=("auto", "performance", "mixed"),
-        help="int8 only: performance quantizes activations symmetrically, mixed does not; "
-        "auto: mixed for transformers",
+        help="int8 only: performance quantizes activations symmetrically, mixed does not; auto: performance",
         tunable=True,
     ),
     OptionSpec(
@@ -34,7 +33,39 @@ OPTIONS = (
         name="subset_size",
         type="int",
         default=300,
-        help="int8 only: how many calibration rows are used at most",
+        help="how many calibration rows are used at most",
+        tunable=True,
+    ),
+    OptionSpec(
+        name="shapes",
+        type="str",
+        default="workload",
+        choices=("workload", "dynamic"),
+        help="workload: opened for the one shape of the target's workload, where OpenVINO fuses more; other "
+        "shapes run too, with free shapes. dynamic: free shapes only",
+    ),
+    OptionSpec(
+        name="weights",
+        type="str",
+        default="auto",
+        choices=("auto", "symmetric", "asymmetric"),
+        help="int8-weights and int4-weights: with zero points or without; auto: int8 with, int4 without",
+        tunable=True,
+    ),
+    OptionSpec(
+        name="group_size",
+        type="int",
+        default=64,
+        help="int4-weights only: how many weights share a scale",
+        tunable=True,
+    ),
+    OptionSpec(
+        name="rest",
+        type="str",
+        default="fp32",
+        choices=("fp32", "bf16"),
+        help="int8-weights and int4-weights: what is computed in beside the weights; bf16 only where the "
+        "CPU has it",
         tunable=True,
     ),
 )
@@ -45,11 +76,11 @@ def edgekit_backend() -> BackendSpec:
     """Describe the backend."""
     return BackendSpec(
         name="openvino",
-        summary="OpenVINO on the CPU: fp32, bf16 and fp16 where the CPU has them, calibrated int8",
+        summary="OpenVINO on the CPU: fp32; bf16 and fp16 where it has them; int8, int8 and int4 weights",
         api_version=API_VERSION,
         compiler="edgekit_openvino.compiler:Compiler",
         arches=("x86_64", "AMD64", "aarch64", "arm64"),
-        precisions=("fp32", "fp16", "bf16", "int8"),
+        precisions=("fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights"),
         capabilities=("dynamic-shapes", "reference", "placement", "profile", "keep-high"),
         builds_on="anywhere",
         engine_modules=("openvino",),

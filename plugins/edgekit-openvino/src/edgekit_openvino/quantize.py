@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import nncf
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-from edgekit.api import CompileFailed, Feeds, InputError, PrecisionNotGiven, ProgressCallback, read_feeds
+from edgekit.api import CompileFailed, InputError, PrecisionNotGiven
+from edgekit_openvino.calibration import CalibrationRows
 from edgekit_openvino.engine import ov
 from edgekit_openvino.names import MULTIPLIES
 
@@ -35,25 +35,6 @@ class Settings:
     ignored: tuple[str, ...]
 
 
-class CalibrationRows:
-    """The rows on disk, read anew in each of NNCF's passes, so that one row is in memory at a time."""
-
-    def __init__(self, directory: Path, limit: int, progress: ProgressCallback) -> None:
-        self._directory = directory
-        self._progress = progress
-        self._passes = 0
-        self._rows = min(limit, sum(1 for _ in directory.glob("*.safetensors")))
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __iter__(self) -> Iterator[Feeds]:
-        self._passes += 1
-        for row, feeds in zip(range(self._rows), read_feeds(self._directory), strict=False):
-            self._progress(row, self._rows, f"calibrating, pass {self._passes}")
-            yield feeds
-
-
 def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.Model:
     """The quantized model. Raises `CompileFailed` with NNCF's reason."""
     nncf.set_log_level(logging.ERROR)
@@ -69,7 +50,7 @@ def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.M
                 nncf.Dataset(rows),
                 subset_size=len(rows),
                 model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-                preset=_PRESETS.get(settings.preset),
+                preset=_PRESETS.get(settings.preset, nncf.QuantizationPreset.PERFORMANCE),
                 ignored_scope=scope,
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
                     activations_range_estimator_params=_RANGES[settings.range]
@@ -104,11 +85,6 @@ def count_quantized(model: ov.Model) -> tuple[int, int]:
 def is_quantized(node: ov.Node) -> bool:
     """Whether both operands of a multiplication come quantized."""
     return all(_is_low(source.get_source_output().get_node(), depth=6) for source in node.inputs()[:2])
-
-
-def holds_quantized_values(model: ov.Model) -> bool:
-    """Whether the graph was quantized before it came here."""
-    return any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
 def check_kept(model: ov.Model, ignored: Sequence[str]) -> None:

@@ -1,0 +1,120 @@
+"""From a compile request to a model of fewer bits: int8 by `quantize`, weights alone by `weights`."""
+
+from __future__ import annotations
+
+from edgekit.api import (
+    BackendUnavailable,
+    CompileFailed,
+    CompileRequest,
+    PrecisionNotGiven,
+    ProgressCallback,
+    Signature,
+    Target,
+)
+from edgekit_openvino.calibration import CalibrationRows, check_answers, check_ranges
+from edgekit_openvino.engine import WEIGHTS_ONLY, ov
+
+#: Precisions that change what the file holds.
+LOWERED = ("int8", *WEIGHTS_ONLY)
+_DEFAULT_ROWS = 300
+_DEFAULT_GROUP = 64
+
+
+def lower(
+    core: ov.Core,
+    model: ov.Model,
+    request: CompileRequest,
+    kept: tuple[str, ...],
+    progress: ProgressCallback,
+) -> tuple[ov.Model, tuple[str, ...]]:
+    """The model in the precision asked for, and what to note. kept: OpenVINO's names that stay high."""
+    try:
+        import nncf  # noqa: F401
+    except (ImportError, AttributeError) as error:  # the latter when nncf is too new for this openvino
+        raise BackendUnavailable(
+            f"{request.precision} needs nncf, which cannot be imported: {error}",
+            hint="pip install 'edgekit-openvino[compile]'",
+        ) from error
+    if request.precision == "int8":
+        return _quantized(core, model, request, kept, progress)
+    return _compressed(core, model, request, kept, progress)
+
+
+def workload_sizes(target: Target, signature: Signature) -> dict[str, int]:
+    """Size of each symbolic axis where the target's workload is of one shape that names all; else {}."""
+    workload = target.workload
+    if workload.from_data or len(workload.shapes) > 1:
+        return {}
+    known = {
+        "batch": workload.batch,
+        "sequence": workload.sequence,
+        "height": workload.height,
+        "width": workload.width,
+        "samples": workload.samples,
+        **workload.axes,
+        **(workload.shapes[0] if workload.shapes else {}),
+    }
+    axes = {axis for spec in signature.inputs for axis in spec.shape if isinstance(axis, str)}
+    return {axis: known[axis] for axis in sorted(axes)} if axes <= known.keys() else {}
+
+
+def _quantized(
+    core: ov.Core,
+    model: ov.Model,
+    request: CompileRequest,
+    kept: tuple[str, ...],
+    progress: ProgressCallback,
+) -> tuple[ov.Model, tuple[str, ...]]:
+    from edgekit_openvino import quantize
+
+    rows = _rows(request, progress)
+    if rows is None:
+        raise CompileFailed(
+            "int8 on openvino learns the ranges of activations from calibration rows, and there are none",
+            hint="--calibration FILE, with some hundred rows like those the model will see",
+        )
+    check_answers(core, model, rows)
+    settings = quantize.Settings(
+        model_type=str(request.options.get("model_type", "auto")),
+        preset=str(request.options.get("preset", "auto")),
+        range=str(request.options.get("range", "minmax")),
+        ignored=kept,
+    )
+    made = quantize.quantize(model, rows, settings)
+    check_ranges(made)
+    quantize.check_kept(made, kept)
+    built, total = quantize.count_quantized(made)
+    if not built:
+        raise PrecisionNotGiven(
+            f"NNCF quantized none of the model's {total} multiplications and convolutions",
+            hint="compile for fp32, or keep fewer nodes high",
+        )
+    return made, (f"{built} of {total} multiplications and convolutions are int8, from {len(rows)} rows",)
+
+
+def _compressed(
+    core: ov.Core,
+    model: ov.Model,
+    request: CompileRequest,
+    kept: tuple[str, ...],
+    progress: ProgressCallback,
+) -> tuple[ov.Model, tuple[str, ...]]:
+    from edgekit_openvino import weights
+
+    rows = _rows(request, progress)
+    if rows is not None:
+        check_answers(core, model, rows)
+    settings = weights.WeightSettings(
+        precision=request.precision,
+        scheme=str(request.options.get("weights", "auto")),
+        group_size=int(request.options.get("group_size", _DEFAULT_GROUP)),
+        ignored=kept,
+    )
+    return weights.compress(model, settings, rows)
+
+
+def _rows(request: CompileRequest, progress: ProgressCallback) -> CalibrationRows | None:
+    if request.calibration is None:
+        return None
+    subset = int(request.options.get("subset_size", _DEFAULT_ROWS))
+    return CalibrationRows(request.calibration, subset, request.signature, progress)
