@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import onnx
@@ -10,6 +10,8 @@ import pytest
 
 from edgekit.api import Compiled, CompileRequest, OptionValue, Signature, Target
 from edgekit_onnxruntime.compiler import Compiler
+from edgekit_runtime.feeds import write_feeds
+from edgekit_runtime.session import Feeds
 
 Build = Callable[..., tuple[Path, Compiled]]
 
@@ -24,6 +26,7 @@ def compiled(tmp_path: Path) -> Build:
         *,
         keep_high: tuple[str, ...] = (),
         target: Target | None = None,
+        rows: Iterable[Feeds] | None = None,
         **options: OptionValue,
     ) -> tuple[Path, Compiled]:
         count = sum(1 for path in tmp_path.iterdir() if path.name.startswith("artifact"))
@@ -34,6 +37,9 @@ def compiled(tmp_path: Path) -> Build:
             path = tmp_path / f"model{count}.onnx"
             onnx.save_model(model, path)
         assert isinstance(path, Path)
+        calibration = None if rows is None else tmp_path / f"rows{count}"
+        if rows is not None and calibration is not None:
+            write_feeds(calibration, iter(rows))
         request = CompileRequest(
             model=path,
             signature=Signature(inputs=(), outputs=()),
@@ -41,6 +47,7 @@ def compiled(tmp_path: Path) -> Build:
             precision=precision,
             target=target or Target(name="here"),
             options=options,
+            calibration=calibration,
             keep_high=keep_high,
         )
         return workdir, Compiler().compile(request, lambda done, total, what: None)

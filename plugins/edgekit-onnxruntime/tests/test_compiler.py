@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from edgekit.api import CompileFailed, OpenRequest, PrecisionNotGiven, UnknownName
-from edgekit_onnxruntime import quantize
+from edgekit_onnxruntime import settings
 from edgekit_onnxruntime.compiler import Compiler
 from edgekit_onnxruntime.session import open_session
 
@@ -111,25 +111,6 @@ def test_int8_is_refused_where_nothing_is_left_to_quantize(compiled: Build) -> N
         compiled(two_layers(), "int8", keep_high=("layers/first", "layers/second"))
 
 
-def test_int8_is_refused_for_a_model_of_convolutions(compiled: Build) -> None:
-    model = make(
-        [
-            helper.make_node("Conv", ["x", "kernel"], ["features"], "conv"),
-            helper.make_node("ReduceMean", ["features", "axes"], ["pooled"], "pool", keepdims=0),
-            helper.make_node("MatMul", ["pooled", "weight"], ["y"], "head"),
-        ],
-        [info("x", "batch", 3, 8, 8)],
-        [info("y", "batch", 4)],
-        [
-            weights("kernel", 16, 3, 3, 3),
-            weights("weight", 16, 4),
-            numpy_helper.from_array(np.array([2, 3]), "axes"),
-        ],
-    )
-    with pytest.raises(PrecisionNotGiven, match=r"13% of the weights; the rest belong to Conv"):
-        compiled(model, "int8")
-
-
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_precisions_that_the_cpu_provider_only_emulates_are_refused(compiled: Build, precision: str) -> None:
     with pytest.raises(PrecisionNotGiven, match=precision):
@@ -189,7 +170,7 @@ def test_int8_comes_out_the_same_twice(compiled: Build) -> None:
 def test_a_model_too_large_for_one_file_keeps_its_weights_beside_it(
     compiled: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "MAX_SINGLE_FILE", 0)
+    monkeypatch.setattr(settings, "MAX_SINGLE_FILE", 0)
     artifact, said = compiled(two_layers(), "int8")
     assert said.files == ("model.onnx", "model.onnx.data")
     answers(artifact, "int8", {"x": np.ones((1, 64), np.float32)})

@@ -1,8 +1,7 @@
-"""The compile half: fp32 is the model as exported; int8 is made by `quantize`."""
+"""The compile half: fp32 is the model as exported; lower precisions are made by `quantize`."""
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,9 +33,8 @@ from edgekit_onnxruntime.graph import (
     operator_name,
 )
 from edgekit_onnxruntime.session import ENGINE_ERRORS, MODEL_FILE, PROVIDER, open_session
-from edgekit_runtime.machine import read_machine
 
-_X86 = ("x86_64", "amd64")
+PRECISIONS = ("fp32", "int8", "int8-weights", "int4-weights")
 _SMALL = 1024
 
 
@@ -67,15 +65,13 @@ class Compiler:
     def compile(self, request: CompileRequest, progress: ProgressCallback) -> Compiled:
         """Write `model.onnx`, and its data files if it has any; then open it once as a device would."""
         progress(0, 3, "reading the model")
-        model = load_graph(request.model)
-        check_names(model, request.keep_high)
-        _check_precision(request, model)
-        if request.precision == "int8":
+        _check(request)
+        if request.precision != "fp32":
             progress(1, 3, "quantizing")
-            files, notes = _quantized(request, model)
+            files, notes = quantize.quantize(request, progress)
         else:
             progress(1, 3, "copying")
-            files, notes = _copied(request, model), ()
+            files, notes = _copied(request), ()
         progress(2, 3, "opening the result")
         _open_once(request)
         progress(3, 3, "done")
@@ -87,11 +83,18 @@ def versions() -> dict[str, str]:
     return {"onnxruntime": ort.__version__, "onnx": onnx.__version__}
 
 
+def _check(request: CompileRequest) -> None:
+    """The model is held no longer than this: what follows needs its memory."""
+    model = load_graph(request.model)
+    check_names(model, request.keep_high)
+    _check_precision(request, model)
+
+
 def _check_precision(request: CompileRequest, model: onnx.ModelProto) -> None:
-    if request.precision not in ("fp32", "int8"):
+    if request.precision not in PRECISIONS:
         raise PrecisionNotGiven(
             f"onnxruntime's CPU provider has no {request.precision}: it would convert to fp32 and back",
-            hint="compile for fp32 or int8, or use another backend",
+            hint=f"compile for {', '.join(PRECISIONS)}, or use another backend",
         )
     if is_quantized(model):
         raise PrecisionNotGiven(
@@ -106,47 +109,15 @@ def _check_precision(request: CompileRequest, model: onnx.ModelProto) -> None:
         )
 
 
-def _copied(request: CompileRequest, model: onnx.ModelProto) -> tuple[str, ...]:
+def _copied(request: CompileRequest) -> tuple[str, ...]:
     """The model as it is: saving the graph that onnxruntime optimized was measured to gain nothing."""
-    names = data_files(model, request.model)
+    names = data_files(load_graph(request.model), request.model)
     for name in names:
         destination = request.workdir / name
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(request.model.parent / name, destination)
     shutil.copyfile(request.model, request.workdir / MODEL_FILE)
     return (MODEL_FILE, *names)
-
-
-def _quantized(request: CompileRequest, model: onnx.ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    wanted = quantize.plan(model, request.keep_high)
-    signed, why = _signed_weights(request)
-    settings = quantize.Settings(
-        signed=signed,
-        per_channel=bool(request.options.get("per_channel", True)),
-        embeddings=bool(request.options.get("embeddings", True)),
-        keep_high=request.keep_high,
-    )
-    files = quantize.quantize(onnx.load(request.model), request.workdir / MODEL_FILE, settings)
-    built = quantize.verify(request.workdir / MODEL_FILE, wanted, request.keep_high)
-    return files, (f"{built} of {len(wanted.wanted)} multiplications with constant weights are int8", why)
-
-
-def _signed_weights(request: CompileRequest) -> tuple[bool, str]:
-    """Whether int8 weights are right on the target's CPU, and why."""
-    asked = str(request.options.get("weight_type", "auto"))
-    if asked != "auto":
-        return asked == "int8", f"weights are {asked} as asked"
-    arch = request.target.match.arch or platform.machine()
-    if arch.lower() not in _X86:
-        return True, f"weights are int8: {arch} multiplies them exactly"
-    isa = (*request.target.hardware.isa, *request.target.match.isa)
-    where = f"target {request.target.name!r}"
-    if not isa:
-        machine = read_machine()
-        isa, where = machine.isa, "this machine (the target names no CPU features)"
-    if any("vnni" in feature or feature == "amx_int8" for feature in isa):
-        return True, f"weights are int8: {where} has VNNI. Do not run this artifact on x86 CPUs without it"
-    return False, f"weights are uint8: {where} has no VNNI, without which signed weights saturate"
 
 
 def _open_once(request: CompileRequest) -> None:

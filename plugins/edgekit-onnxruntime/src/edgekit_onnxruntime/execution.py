@@ -32,6 +32,8 @@ _INT8_OPERATORS = (
     "QLinear",
     "QEmbedLayerNormalization",
 )
+#: The operator that reads weights of fewer bits and multiplies in fp32.
+_SMALL_WEIGHTS = "MatMulNBits"
 #: Operators on the border: they round floats to integers or back, which is float arithmetic.
 _BORDER = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast")
 #: Operators whose time is that of the nodes inside them.
@@ -122,11 +124,11 @@ def read_execution(
     options: ort.SessionOptions,
     feeds: Feeds,
     *,
-    quantized: bool,
+    compiled_for: str,
 ) -> Execution:
     """Run `feeds` in a profiled engine and read what it did. Profiling slows it, shares stay true.
 
-    quantized: whether small integers stand for floats in this graph, rather than for pixels.
+    compiled_for: the artifact's precision. At int8 small integers stand for floats, elsewhere for pixels.
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as scratch:
         options.enable_profiling = True
@@ -138,10 +140,10 @@ def read_execution(
         finally:
             written = Path(engine.end_profiling())
         events: list[_Event] = json.loads(written.read_text(encoding="utf-8"))
-    return Execution(tuple(_nodes(events, quantized)))
+    return Execution(tuple(_nodes(events, compiled_for)))
 
 
-def _nodes(events: list[_Event], quantized: bool) -> Iterator[Node]:
+def _nodes(events: list[_Event], compiled_for: str) -> Iterator[Node]:
     """Nodes of the runs after the warm-up, each once, in the order of their first run."""
     starts = sorted(event["ts"] for event in events if event.get("name") == "model_run")
     times: dict[_Key, list[int]] = defaultdict(lambda: [0] * MEASURED_RUNS)
@@ -162,20 +164,22 @@ def _nodes(events: list[_Event], quantized: bool) -> Iterator[Node]:
             name=event["name"].removesuffix("_kernel_time")
             or f"{args['op_name']}_{args.get('node_index', '')}",
             op_type=args["op_name"],
-            precision=_precision(args, quantized),
+            precision=_precision(args, compiled_for),
             device=args["provider"].removesuffix(_PROVIDER_SUFFIX).lower(),
             microseconds=median(times[key]),
         )
 
 
-def _precision(args: _Args, quantized: bool) -> str:
+def _precision(args: _Args, compiled_for: str) -> str:
     """The precision a node computes in. One that only moves whole numbers or flags counts as fp32."""
     operator = args["op_name"]
+    if operator == _SMALL_WEIGHTS:
+        return compiled_for
     if operator.startswith(_INT8_OPERATORS):
         return "int8"
     given = _types(args.get("input_type_shape", []))
     made = _types(args.get("output_type_shape", []))
-    if quantized and operator not in _BORDER and {"int8", "uint8"} & (given | made):
+    if compiled_for == "int8" and operator not in _BORDER and {"int8", "uint8"} & (given | made):
         return "int8"
     for types in (given, made):
         for name, precision in _FLOATS.items():

@@ -14,7 +14,15 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from edgekit.api import CompileFailed, UnknownName
 
 _FLOAT16 = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+_QUANTIZERS = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "ConvInteger",
+    "MatMulNBits",
+    "GatherBlockQuantized",
+)
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
