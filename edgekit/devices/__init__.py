@@ -1,4 +1,4 @@
-"""Devices: where a worker runs. `open_device("local")`, or the uri of a kind that a plugin brings."""
+"""Devices: where a worker runs. `local`, `emulator:ARCH/CPU`, or the uri of a kind that a plugin brings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import cast
 
 from edgekit.devices.base import Device, WorkerPipe
+from edgekit.devices.emulator import open_emulator
+from edgekit.devices.emulator_uri import SCHEME
 from edgekit.devices.local import LocalDevice
 from edgekit.discovery import PASSES_WALLS, plugin_device_kinds, resolve
 from edgekit.errors import DeviceError, PluginBroken, UnknownName
@@ -18,17 +20,19 @@ LOCAL = "local"
 
 
 def device_schemes() -> tuple[str, ...]:
-    """The words that may stand before "://", and "local"."""
-    return tuple(sorted({LOCAL, *(kind.scheme for kind in plugin_device_kinds())}))
+    """The words that may stand before the ":" of a uri; "local" stands alone."""
+    return tuple(sorted({LOCAL, SCHEME, *(kind.scheme for kind in plugin_device_kinds())}))
 
 
 def open_device(uri: str = LOCAL) -> Device:
-    """The device that `uri` names. Raises UnknownName, or DeviceError when it cannot be reached."""
-    scheme = uri.partition("://")[0]
+    """The device that `uri` names. Raises UsageError, or DeviceError when it cannot be reached."""
+    scheme = uri.partition(":")[0]
     if scheme == LOCAL:
         if uri not in (LOCAL, "local://"):
             raise DeviceError(f"{uri!r} is no device: this machine is just 'local'")
         return LocalDevice()
+    if scheme == SCHEME:
+        return open_emulator(uri)
     kinds = {kind.scheme: kind for kind in plugin_device_kinds()}
     if scheme not in kinds:
         raise UnknownName(f"no device kind {scheme!r} for {uri!r}", hint=nearest(scheme, device_schemes()))

@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from edgekit.devices.base import WorkerPipe
 from edgekit.errors import DeviceError
 
+#: What an interpreter runs as a worker.
+WORKER = "edgekit_runtime.worker"
 #: How long the worker's supervisor gets to end its group before it is killed itself.
 _PATIENCE_SECONDS = 3.0
 
@@ -29,21 +31,26 @@ class LocalDevice:
         """Start a worker in a session of its own, so that a Ctrl-C here does not reach it."""
         if not sys.executable:
             raise DeviceError("this process does not know its Python interpreter (sys.executable is empty)")
-        command = [sys.executable, "-P", "-m", "edgekit_runtime.worker"]
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env={**os.environ, "PYTHONPATH": module_path(), **environment},
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
-        except OSError as cause:
-            raise DeviceError(f"a worker cannot be started: {cause}", hint=f"ran {command[0]}") from cause
-        return LocalPipe(process)
+        command = [sys.executable, "-P", "-m", WORKER]
+        return start_pipe(command, {**os.environ, "PYTHONPATH": module_path(), **environment})
+
+
+def start_pipe(command: Sequence[str], environment: Mapping[str, str]) -> LocalPipe:
+    """Start a program in a session of its own with pipes for its three streams. Raises DeviceError."""
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+    except OSError as cause:
+        raise DeviceError(f"a worker cannot be started: {cause}", hint=f"ran {command[0]}") from cause
+    return LocalPipe(process)
 
 
 class LocalPipe:
