@@ -65,6 +65,13 @@ def compile_(
             min=0, help="Seconds for timing a quantized artifact beside fp32; 0 decides by size alone."
         ),
     ] = 30.0,
+    check_isa: Annotated[
+        bool,
+        typer.Option(
+            help="Run a quantized artifact's recorded inputs on an emulated CPU like the target's, where "
+            "this machine's is another (needs qemu-user)."
+        ),
+    ] = True,
     threads: flags.Threads = None,
     seed: flags.Seed = 0,
     force: flags.Force = False,
@@ -103,6 +110,7 @@ def compile_(
         tune_rows=tune_rows,
         time_limit=time_limit,
         max_seconds=max_seconds,
+        check_isa=check_isa,
     )
     with progress(quiet=quiet or json) as on_progress:
         result = compile_model(model, output, options, on_progress)

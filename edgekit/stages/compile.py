@@ -44,7 +44,7 @@ def compile_model(
     verify(plan.model, plan.model_manifest)
     on_progress(0, 0, "asking the backend")
     refuse_unsupported(plan)
-    gates = Gates(spec=plan.spec, keep_anyway=plan.options.keep_anyway)
+    gates = Gates(spec=plan.spec, keep_anyway=plan.options.keep_anyway, check_isa=plan.options.check_isa)
     with tempfile.TemporaryDirectory(prefix="edgekit-calibration-") as scratch:
         source = CalibrationSource(model=plan.model, table=plan.table, graphs=plan.graphs)
         rows = read_calibration(plan.calibration, source, plan.draw, Path(scratch), on_progress)

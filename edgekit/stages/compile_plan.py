@@ -37,7 +37,8 @@ class CompileOptions:
     budget: limits put over the target's, of which accuracy_drop decides which nodes stay high;
     tune_data: labelled rows that choose those nodes, by default rows of `calibration` that are not
     calibrated on, when they are labelled; tune_rows: at most so many; time_limit: seconds for choosing;
-    max_seconds: for timing a quantized artifact beside the higher precision, 0 for not doing it.
+    max_seconds: for timing a quantized artifact beside the higher precision, 0 for not doing it;
+    check_isa: run a quantized artifact on an emulated CPU like the target's, where this machine's is another.
     """
 
     target: Target | Path | str = "this-machine"
@@ -59,6 +60,7 @@ class CompileOptions:
     tune_rows: int = 1000
     time_limit: float = 900.0
     max_seconds: float = 30.0
+    check_isa: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +215,7 @@ def inputs(plan: CompilePlan) -> tuple[InputEntry, ...]:
         if plan.drop is None
         else (plan.drop, plan.options.tune_rows, plan.options.time_limit),
         "paired": plan.options.max_seconds > 0,
+        "check_isa": plan.options.check_isa,
     }
     model = InputEntry(
         role="model", digest=plan.model_manifest.digest, path=relative_path(plan.model, plan.output)

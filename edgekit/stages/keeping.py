@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgekit.errors import PrecisionNotGiven
+from edgekit.errors import ArtifactWrong, PrecisionNotGiven
 from edgekit.stages.common import OnProgress
 from edgekit.stages.earning import Findings, check_artifact
+from edgekit.stages.isa import Built, check_isa
 from edgekit.stages.reducing import (
     HIGH,
     QUANTIZED,
@@ -19,17 +20,20 @@ from edgekit.stages.reducing import (
     build_higher,
     reduce_precision,
 )
-from edgekit.values import AUTO, BackendSpec, Change, Earned
+from edgekit.values import AUTO, BackendSpec, Change, Earned, Outcome
+from edgekit.values.isa import IsaRecord
 
 _ANYWAY = "choose another --precision or --precision auto, or --keep-anyway to look at it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What was built, and what was seen when it was opened here."""
+    """What was built, and what was seen when it was opened: here, and on a CPU like the target's, where
+    that is another one. isa: None when that was not asked for."""
 
     reduced: Reduced
     findings: Findings
+    isa: IsaRecord | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -45,6 +49,8 @@ class Kept:
             yield earned_text(self.reduced.compiled.precision, self.reduced.earned)
         if self.reduced.refusal:
             yield f"kept anyway: {self.reduced.refusal}"
+        if self.isa is not None:
+            yield isa_text(self.isa)
 
 
 def earned_text(precision: str, earned: Earned) -> str:
@@ -59,22 +65,47 @@ def earned_text(precision: str, earned: Earned) -> str:
     return f"{precision} takes {times}, {size}"
 
 
+def isa_text(record: IsaRecord) -> str:
+    """How an artifact did on a CPU like the target's, on one line."""
+    where = record.cpu or f"a CPU with {record.feature or 'the features of the target'}"
+    return f"on {where}: {record.outcome.value}: {record.reason}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """What an artifact must pass. keep_anyway: nothing is refused, and all is told."""
+    """What an artifact must pass. keep_anyway: nothing is refused, and all is told; check_isa: a quantized
+    artifact runs on an emulated CPU like the target's, where this machine's is another."""
 
     spec: BackendSpec
     keep_anyway: bool
+    check_isa: bool
 
-    def passed(self, reduction: Reduction, made: Reduced, work: Path) -> Findings:
+    def passed(self, reduction: Reduction, made: Reduced, work: Path) -> Kept:
         """What is seen of the artifact in `work`. Raises ArtifactWrong or PrecisionNotGiven."""
+        if made.unreached and not self.keep_anyway:
+            raise PrecisionNotGiven(made.unreached, hint=_ANYWAY)
+        precision = made.compiled.precision
+        findings = check_artifact(work, reduction.model, reduction.table, self.spec, precision, reduction.run)
+        findings.enforce(keep_anyway=self.keep_anyway)
         if made.refusal and not self.keep_anyway:
             raise PrecisionNotGiven(made.refusal, hint=_ANYWAY)
-        findings = check_artifact(
-            work, reduction.model, reduction.table, self.spec, made.compiled.precision, reduction.run
+        return Kept(reduced=made, findings=findings, isa=self._isa(reduction, precision, work))
+
+    def _isa(self, reduction: Reduction, precision: str, work: Path) -> IsaRecord | None:
+        if not self.check_isa or precision not in QUANTIZED:
+            return None
+        built = Built(
+            directory=work,
+            model=reduction.model,
+            table=reduction.table,
+            backend=self.spec.name,
+            precision=precision,
+            run=reduction.run,
         )
-        findings.enforce(keep_anyway=self.keep_anyway)
-        return findings
+        found = check_isa(built, reduction.build.target)
+        if found is not None and found.outcome is Outcome.FAIL and not self.keep_anyway:
+            raise ArtifactWrong(f"the {precision} artifact is wrong {isa_text(found)}", hint=_ANYWAY)
+        return found
 
 
 def build_and_check(reduction: Reduction, gates: Gates, work: Path, on_progress: OnProgress) -> Kept:
@@ -83,7 +114,7 @@ def build_and_check(reduction: Reduction, gates: Gates, work: Path, on_progress:
         return _auto(reduction, gates, work, on_progress)
     made = _made(reduction, gates.spec, work, on_progress)
     on_progress(0, 0, "checking the artifact against the model")
-    return Kept(reduced=made, findings=gates.passed(reduction, made, work))
+    return gates.passed(reduction, made, work)
 
 
 def _made(reduction: Reduction, spec: BackendSpec, work: Path, on_progress: OnProgress) -> Reduced:
@@ -96,11 +127,12 @@ def _made(reduction: Reduction, spec: BackendSpec, work: Path, on_progress: OnPr
 
 
 def _auto(reduction: Reduction, gates: Gates, work: Path, on_progress: OnProgress) -> Kept:
-    seen: list[Findings] = []
+    seen: list[Kept] = []
 
     def gate(made: Reduced) -> None:
         seen.append(gates.passed(reduction, made, work))
 
     made = build_auto(reduction, gates.spec.precisions, work, gate, on_progress)
-    higher = made.compiled.precision == HIGH
-    return Kept(reduced=made, findings=gates.passed(reduction, made, work) if higher else seen[-1])
+    if made.compiled.precision == HIGH:
+        return gates.passed(reduction, made, work)
+    return replace(seen[-1], reduced=made)

@@ -81,11 +81,16 @@ class Reduced:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def unreached(self) -> str:
+        """Why the search for an accuracy within the budget found none, "" when it did."""
+        if self.restored is None or self.restored.reached:
+            return ""
+        return f"{self.recipe.precision}: {self.restored.reason}"
+
+    @property
     def refusal(self) -> str:
         """Why it should not be kept, "" when it should."""
-        if self.restored is not None and not self.restored.reached:
-            return f"{self.recipe.precision}: {self.restored.reason}"
-        return "" if self.earned is None else self.earned.refusal
+        return self.unreached or ("" if self.earned is None else self.earned.refusal)
 
 
 def build_higher(reduction: Reduction, work: Path, on_progress: OnProgress) -> Compiled:

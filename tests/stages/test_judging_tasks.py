@@ -428,7 +428,7 @@ def test_a_task_that_answers_what_nobody_reads_is_a_broken_plugin() -> None:
 # --- which metric fits which task ----------------------------------------------------------------
 
 ONE_LABEL = {"accuracy", "top-5", "macro-f1", "micro-f1"}
-A_TEXT = {"exact-match", "span-f1", "wer"}
+A_TEXT = {"exact-match", "span-f1", "wer", "chrf"}
 FITTING = {
     "text-classification": ONE_LABEL,
     "multi-label-classification": {"labels-f1"},
@@ -437,6 +437,7 @@ FITTING = {
     "token-classification": {"entity-f1", "tag-accuracy"},
     "question-answering": A_TEXT,
     "fill-mask": ONE_LABEL | A_TEXT,
+    "text2text-generation": A_TEXT,
     "sentence-embedding": {"cosine", "spearman", "rmse", "mae"},
     "feature-extraction": set(),
     "image-classification": ONE_LABEL,
