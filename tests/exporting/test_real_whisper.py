@@ -16,9 +16,6 @@ from tests.real_whisper import BECKETT, PARTS, beckett, plain, whisper_tiny_en
 pytestmark = pytest.mark.slow
 
 RATE = 16_000
-#: What its encoder gives for 30 seconds of noise differs from float64 by 7e-4 in transformers itself (eager),
-#: and by 2.5e-4 in the graph; log-probabilities on speech differ by 1.4e-5.
-TOLERANCE = "2e-3,1e-4"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +25,7 @@ def folder() -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path, edgekit: Edgekit) -> Path:
-    done = edgekit("export", folder, "-o", CACHE / "whisper-model", "--tolerance", TOLERANCE)
+    done = edgekit("export", folder, "-o", CACHE / "whisper-model")
     assert done.returncode == 0, done.stderr
     return CACHE / "whisper-model"
 
