@@ -206,3 +206,11 @@ def cold_start_rows(launches: Sequence[LaunchRecord]) -> Rows:
         middle = _percentile(values, 0.5)
         if middle is not None:
             yield name, f"{number(middle)} ms"
+
+
+def sensitivity_rows(table: ReportTable) -> Iterator[tuple[str, str, str, str]]:
+    """Of each group of nodes quantized alone: its name, its error, answers that changed, ms saved."""
+    for each in table.sensitivity:
+        kept = ", kept high" if each.group in table.kept_high else ""
+        nodes = "1 node" if each.nodes == 1 else f"{each.nodes} nodes"
+        yield f"{each.group} ({nodes}{kept})", f"{each.error:.2%}", f"{each.flips}", f"{each.saved_ms:.2f}"

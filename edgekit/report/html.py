@@ -86,6 +86,7 @@ def render(manifest: Manifest) -> str:
         accuracy=[] if table.accuracy is None else list(figures.accuracy_rows(table.accuracy)),
         operators=_operators(table.operators),
         operators_sum=f"{sum(each.share for each in table.operators[:MOST_OPERATORS]):.1%}",
+        sensitivity=_sensitivity(table),
         placement=_placement(table),
         machine=list(figures.machine_rows(table.machine)),
         during=list(figures.condition_rows(table.launches)),
@@ -181,6 +182,20 @@ def _operators(found: Sequence[OperatorTime]) -> list[_Share]:
             bar=_markup(charts.bar_svg(each.share, most)),
         )
         for each in shown
+    ]
+
+
+def _sensitivity(table: ReportTable) -> list[_Share]:
+    most = max((each.error for each in table.sensitivity), default=0.0)
+    rows = zip(figures.sensitivity_rows(table), table.sensitivity, strict=True)
+    return [
+        _Share(
+            name=name,
+            detail=f"{flips} answers changed, {saved} ms saved",
+            share=error,
+            bar=_markup(charts.bar_svg(each.error, most)),
+        )
+        for (name, error, flips, saved), each in rows
     ]
 
 

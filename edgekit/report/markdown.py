@@ -29,6 +29,9 @@ def render(manifest: Manifest) -> str:
         *_limits(table),
         _grid(("figure", "measured"), [_cells(row) for row in figures.figure_rows(table)]),
     ]
+    if table.sensitivity:
+        header = ("nodes quantized alone", "error of the outputs", "answers changed", "ms saved")
+        parts.append(_grid(header, [_cells(row) for row in figures.sensitivity_rows(table)]))
     if table.notes:
         parts.append("\n".join(f"* {escape(note)}" for note in table.notes))
     parts.append(_fenced(wording.reproduce(manifest)))

@@ -30,7 +30,7 @@ from edgekit.stages.speed import Candidate, Track, earned
 from edgekit.stages.tuning import Trials, Tried
 from edgekit.targets import within_ranges, workload_shapes
 from edgekit.tasks import Row
-from edgekit.values import Compiled, Earned, ModelTable, Recipe, Restored, RunSettings, Trial
+from edgekit.values import Change, Compiled, Earned, ModelTable, Recipe, Restored, RunSettings, Trial
 from edgekit_runtime.goldens import read_goldens
 from edgekit_runtime.session import Feeds
 
@@ -219,6 +219,7 @@ def build_auto(
             lower = replace(reduction, build=replace(reduction.build, recipe=recipe))
             try:
                 found = reduce_precision(lower, work, higher, on_progress)
+                _refuse_slower(precision, found)
                 gate(found)
             except (CompileFailed, PrecisionNotGiven, ArtifactWrong) as problem:
                 notes.append(f"{precision} was not kept: {problem.message}")
@@ -229,6 +230,12 @@ def build_auto(
             shutil.move(path, work / path.name)
     recipe = replace(reduction.build.recipe, precision=HIGH)
     return Reduced(compiled=compiled, recipe=recipe, notes=(*notes, f"auto: {HIGH}"))
+
+
+def _refuse_slower(precision: str, found: Reduced) -> None:
+    """Nobody asked for smaller weights at the price of speed."""
+    if found.earned is not None and found.earned.latency.change is Change.SLOWER:
+        raise PrecisionNotGiven(f"it is slower than {HIGH} here ({precision})")
 
 
 def _empty(directory: Path) -> None:

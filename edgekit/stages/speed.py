@@ -31,6 +31,8 @@ from edgekit_runtime.machine import read_machine
 from edgekit_runtime.session import Feeds
 from edgekit_runtime.values import Machine, Signature
 
+#: Asked for to save memory, whatever the speed.
+WEIGHTS_ALONE = ("int8-weights", "int4-weights")
 #: Of each bound of the ratio.
 CONFIDENCE = 0.99
 #: Medians that are no further apart are the same; the pairs end when that is proven, or a difference.
@@ -71,14 +73,18 @@ def earned(low: Candidate, high: Candidate, track: Track, on_progress: OnProgres
 
 
 def refusal(precision: str, size: float, latency: DiffFigure) -> str:
-    """Why a lower precision is not worth its risk, "" when it is: slower is never worth it; as fast, or
-    of unknown speed, it must be smaller."""
-    if latency.change is Change.SLOWER and latency.ratio is not None:
-        return f"{precision} is slower here: it takes {latency.ratio.estimate:.2f}x as long"
+    """Why a lower precision is not worth its risk, "" when it is: unless faster it must be smaller, and
+    slower it must not be, except where smaller weights are all that was asked for."""
+    if latency.change is Change.SLOWER and not (precision in WEIGHTS_ALONE and size < 1):
+        return f"{precision} is slower here: it takes {_estimate(latency):.2f}x as long"
     if latency.change is not Change.FASTER and size >= 1:
         speed = "speed was not measured" if latency.change is Change.NOT_MEASURED else "not proven faster"
         return f"{precision} is not smaller ({size:.2f}x), and {speed}"
     return ""
+
+
+def _estimate(latency: DiffFigure) -> float:
+    return latency.ratio.estimate if latency.ratio is not None else 1.0
 
 
 def compare_speed(low: Candidate, high: Candidate, track: Track, on_progress: OnProgress) -> DiffFigure:

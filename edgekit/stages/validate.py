@@ -205,7 +205,7 @@ def _no_accuracy(plan: Plan) -> str:
 def _report(plan: Plan, measured: _Measured) -> ReportTable:
     evidence, observed, inputs = measured.evidence, measured.observed, measured.inputs
     checks = judge(plan.target.budget, evidence, measured.proof)
-    found = figures(evidence, measured.proof)
+    found, restored = figures(evidence, measured.proof), plan.table.restored
     return ReportTable(
         artifact_digest=plan.manifest.digest,
         artifact_manifest=file_digest(plan.artifact / MANIFEST_NAME),
@@ -238,6 +238,8 @@ def _report(plan: Plan, measured: _Measured) -> ReportTable:
         heat=measured.heat,
         generated=observed.generated,
         operators=observed.operators,
+        sensitivity=() if restored is None else restored.ranking,
+        kept_high=() if restored is None else restored.groups,
         reproduce=validate_command(plan.artifact, plan.asked_output, plan.options),
         launches=evidence.launches,
         method=method_sentences(checks, measured.proof),

@@ -16,7 +16,7 @@ from edgekit.values.diffs import (
     PlacementChange,
     SettingChange,
 )
-from edgekit.values.earning import Earned, Restored, Sensitivity, Trial
+from edgekit.values.earning import Earned, Restored, Trial
 from edgekit.values.manifests import (
     ArtifactTable,
     ExportCheck,
@@ -44,6 +44,7 @@ from edgekit.values.reports import (
     LaunchRecord,
     Outcome,
     ReportTable,
+    Sensitivity,
     StageEvent,
 )
 from edgekit.values.targets import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.values.diffs import DiffFigure
-from edgekit.values.reports import Interval
+from edgekit.values.reports import Interval, Sensitivity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,6 @@ class Trial:
     flips: int
     ms: float
     drop: Interval | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sensitivity:
-    """What quantizing one group of nodes alone costs, and what it saves. saved_ms: may be negative."""
-
-    group: str
-    nodes: int
-    error: float
-    flips: int
-    saved_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,6 +181,21 @@ class GeneratedRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """What quantizing one group of nodes alone costs, and what it saves.
+
+    error: of the outputs, as a share of their size; flips: tune rows with another answer; saved_ms: of one
+    launch's median, may be negative.
+    """
+
+    group: str
+    nodes: int
+    error: float
+    flips: int
+    saved_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportTable:
     """The `report` table: what validate found. method: the statistics, in one sentence each.
 
@@ -188,7 +203,8 @@ class ReportTable:
     workload: the shape, or the largest of `shapes`; shapes: the mix when the workload is one;
     workload_source: "shape", "shapes", or "data" (the lengths of the given rows); streams: concurrent ones.
     operators: the costliest, with their share of a run. reproduce: the command that made the report.
-    generated: None for a model that generates nothing.
+    generated: None for a model that generates nothing. sensitivity: of the groups of nodes that could be
+    quantized, the costliest first; kept_high: the groups that were not.
     """
 
     artifact_digest: str
@@ -222,6 +238,8 @@ class ReportTable:
     heat: HeatRecord | None = None
     generated: GeneratedRecord | None = None
     operators: tuple[OperatorTime, ...] = ()
+    sensitivity: tuple[Sensitivity, ...] = ()
+    kept_high: tuple[str, ...] = ()
     reproduce: str = ""
     launches: tuple[LaunchRecord, ...] = ()
     method: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from edgekit.values import (
     LaunchRecord,
     Outcome,
     ReportTable,
+    Sensitivity,
 )
 from edgekit_runtime.values import Machine, OperatorTime, Placement, PlacementRow
 
@@ -275,8 +276,23 @@ def rich(count: int = 60, runs: int = 50, rows: int = 15, texts: bool = False) -
         workload_source="shapes",
         streams=4,
         heat=HeatRecord(seconds=60.0, windows_ms=(10.2, 10.4, 10.9, 11.6, 12.0, 12.1)),
+        sensitivity=sensitivity(),
+        kept_high=(sensitivity()[0].group,),
         operators=operators(),
         reproduce="edgekit validate build/kiosk --data test.jsonl --target ./kiosk.toml --confidence 0.99",
+    )
+
+
+def sensitivity() -> tuple[Sensitivity, ...]:
+    """Of one group that was put back and two that were not."""
+    costs = (
+        ("encoder.layer.#.output.dense/MatMul", 6, 0.213, 31, 0.41),
+        ("encoder.layer.#.attention.self.query/MatMul", 6, 0.009, 1, 0.22),
+        ("classifier/Gemm", 1, 0.004, 0, -0.01),
+    )
+    return tuple(
+        Sensitivity(group=group, nodes=nodes, error=error, flips=flips, saved_ms=saved)
+        for group, nodes, error, flips, saved in costs
     )
 
 

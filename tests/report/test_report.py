@@ -17,7 +17,7 @@ from edgekit.files.manifests import Manifest
 from edgekit.hooktypes import ReportFormat
 from edgekit.report import render, report_formats, terminal, wording, write_report_files
 from edgekit.values import Budget, Interval, Outcome, ReportTable
-from tests.report.samples import bare, changed, passing, report, rich
+from tests.report.samples import bare, changed, passing, report, rich, sensitivity
 
 EVIL = "<script>alert('x')</script> & \"kiosk\" \x07"
 FORMATS = ("terminal", "json", "html", "junit", "markdown")
@@ -325,6 +325,16 @@ def test_the_page_names_the_ten_costliest_operators() -> None:
     assert text.count("/attention/self/query/") == 10
     assert "Together 84.8% of the time" in text
     assert re.search(r"<td>MatMul /encoder/layer\.0/.*int8, cpu.*19\.0%", text)
+
+
+def test_page_and_markdown_show_what_quantizing_each_group_costs_and_what_was_kept_high() -> None:
+    manifest = rich()
+    page, text = render("html", manifest), render("markdown", manifest)
+    for each in sensitivity():
+        assert each.group in page
+    assert "6 nodes, kept high" in page and "31 answers changed, 0.41 ms saved" in page
+    assert "21.30%" in text and "6 nodes, kept high" in text
+    assert "quantized alone" not in render("markdown", bare())
 
 
 def test_the_page_leaves_out_what_was_not_told(mixed: Manifest) -> None:

@@ -203,7 +203,7 @@ def test_auto_keeps_fp32_where_int8_is_slower_and_says_why(
     install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
     table = _built(model, tmp_path / "a", options(backend="exact", precision="auto"))
     assert table.precision == "fp32" and table.recipe.precision == "fp32"
-    assert any("int8 was not kept: int8 is slower" in note for note in table.notes)
+    assert any("int8 was not kept: it is slower than fp32" in note for note in table.notes)
 
 
 def test_auto_takes_int8_where_it_is_right_and_smaller(
@@ -222,6 +222,12 @@ def test_auto_keeps_fp32_where_int8_cannot_be_built(
     table = _built(model, tmp_path / "a", options(backend="refusing", precision="auto"))
     assert table.precision == "fp32"
     assert any("no kernel for that" in note for note in table.notes)
+
+
+def test_smaller_weights_that_were_asked_for_may_be_slower() -> None:
+    slower = _latency(Change.SLOWER, 1.5)
+    assert not speed.refusal("int4-weights", 0.25, slower)
+    assert "slower" in speed.refusal("int4-weights", 1.0, slower)
 
 
 # --- restoring ----------------------------------------------------------------------------------------
