@@ -18,10 +18,12 @@ def built(edgekit: Edgekit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model as fp32/ with a report, int8/ and int8.edgekit, all by the command line."""
     root = tmp_path_factory.mktemp("built")
     rows = root / "rows.jsonl"
-    rows.write_text('{"text": "a good lamp", "label": "positive"}\n' * 4, encoding="utf-8")
+    texts = ("a good lamp", "the bad train is not good", "water", "people report music")
+    lines = [json.dumps({"text": text, "label": "positive"}) for text in texts]
+    rows.write_text("\n".join(lines), encoding="utf-8")
     source = tiny_classifier(root / "source", Size(positions=128))
     choice = ("--backend", "onnxruntime", "--threads", 1)
-    calibrated = ("--precision", "int8", "--calibration", rows, "--keep-anyway")
+    calibrated = ("--precision", "int8", "--calibration", rows, "--keep-anyway", "--max-seconds", 0)
     for command in (
         ("export", source, "-o", root / "model"),
         ("compile", root / "model", *choice, "-o", root / "fp32"),
