@@ -11,13 +11,14 @@ from importlib import metadata
 from pathlib import Path
 
 from edgekit.errors import DeviceError
-from edgekit_runtime.openers import find_openers
 
 _RUNTIME = "edgekit_runtime"
 
 
 def lend_packages(directory: Path) -> None:
     """Fill `directory` with links to the packages and with the entry points of their distributions."""
+    from edgekit_runtime.openers import find_openers  # numpy comes with it
+
     _link(_RUNTIME, directory)
     for point in find_openers().values():
         package = point.module.partition(".")[0]

@@ -19,7 +19,7 @@ Entries = dict[str, bytes]
 def package(exported: Path, edgekit: Edgekit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound package, made without a report."""
     folder = tmp_path_factory.mktemp("packages")
-    done = edgekit("compile", exported, "--backend", "onnxruntime", "--precision", "int8", "-o", folder / "a")
+    done = edgekit("compile", exported, "--backend", "onnxruntime", "-o", folder / "a")
     assert done.returncode == 0, done.stderr
     done = edgekit("package", folder / "a", "--allow-failed", "-o", folder / "sound.edgekit")
     assert done.returncode == 0, done.stderr

@@ -33,6 +33,8 @@ from edgekit_runtime.processors import TextProcessor, load_processor
 from tests.models import tiny_tokenizer, vocabulary
 from tests.translators import pairs, translator
 
+pytestmark = pytest.mark.slow
+
 _SMALL_BART = {
     "d_model": 16,
     "encoder_layers": 1,

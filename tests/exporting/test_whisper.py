@@ -28,6 +28,8 @@ from edgekit_runtime.processors import load_processor
 from edgekit_runtime.processors.audio import AudioProcessor
 from tests.audio_models import whisper_tokenizer, whisper_writer
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 GERMAN = ExportOptions(language="de")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from edgekit.api import CompileRequest, PrecisionNotGiven, ProgressCallback
-from edgekit_onnxruntime import dynamic, weights
+from edgekit_onnxruntime import dynamic
 from edgekit_onnxruntime.arithmetic import arithmetic
 from edgekit_onnxruntime.graph import load_graph
 from edgekit_onnxruntime.plan import Plan, plan
 from edgekit_onnxruntime.session import MODEL_FILE
 from edgekit_onnxruntime.settings import Settings
 
-#: A block of weights, where none is asked for.
+#: Precisions of weights alone, and a block of them where none is asked for.
 _BLOCK_SIZE = {"int8-weights": 128, "int4-weights": 32}
 
 
@@ -20,7 +20,9 @@ def quantize(request: CompileRequest, progress: ProgressCallback) -> tuple[tuple
     Raises `PrecisionNotGiven` where the precision has too little to gain or rows are lacking.
     """
     planned = plan(load_graph(request.model), request.keep_high)
-    if request.precision in weights.BITS:
+    if request.precision in _BLOCK_SIZE:
+        from edgekit_onnxruntime import weights  # the library's quantizer takes a second to import
+
         planned.check(request.precision, convolutions=False)
         return weights.build(request, planned, _settings(request, signed=True))
     method = planned.method(str(request.options.get("method", "auto")))
