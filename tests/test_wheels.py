@@ -87,12 +87,13 @@ def test_the_base_install_brings_no_torch_and_one_engine(fresh: Path, tmp_path: 
 
 
 def test_the_main_job_runs_from_wheels_alone(
-    run: Run, exported: Path, few_rows: Path, tmp_path: Path
+    run: Run, exported: Path, sentiment: Path, few_rows: Path, tmp_path: Path
 ) -> None:
     """compile, validate, package, run, inspect: in an environment without torch, outside the checkout."""
     artifact, package = tmp_path / "artifact", tmp_path / "it.edgekit"
     choice = ("--backend", "onnxruntime", "--precision", "int8", "--target", "this-machine")
-    done = run("compile", exported, *choice, "-o", artifact, cwd=tmp_path)
+    rows = ("--calibration", sentiment / "data" / "calibration.jsonl", "--max-seconds", 0)
+    done = run("compile", exported, *choice, *rows, "-o", artifact, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     limits = ("--budget", "artifact_mib=100", "--budget", "accuracy_drop=30")
     done = run("validate", artifact, "--data", few_rows, *limits, cwd=tmp_path)

@@ -350,6 +350,17 @@ def test_of_many_small_choices_a_lower_precision_may_make_two_in_a_hundred_other
         assert f"another class wins in {allowed + 1} of 200 choices" in judged.reason
 
 
+@pytest.mark.parametrize("wrong", [4, 5])
+def test_small_choices_are_counted_over_all_goldens(wrong: int) -> None:
+    long, short = sure_outputs("tags"), {"logits": sure_outputs("tags")["logits"][:1, :4]}
+    goldens = [Golden(name=name, feeds={}, outputs=each) for name, each in (("long", long), ("short", short))]
+    outputs = [flip("tags", long, wrong - 1), flip("tags", short, 1)]
+    judged = judge_goldens(
+        goldens, outputs, kind="tags", precision="int8", tolerance=Tolerance(atol=1e-4, rtol=1e-4)
+    )
+    assert ("another class" in judged.reason) == (wrong > MAX_OTHERWISE * 204)
+
+
 @pytest.mark.parametrize("kind", MANY)
 def test_of_few_small_choices_none_may_differ(kind: str) -> None:
     outputs = {name: array[:1] for name, array in sure_outputs(kind).items()}
