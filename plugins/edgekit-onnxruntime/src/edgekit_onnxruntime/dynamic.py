@@ -49,7 +49,7 @@ def build(
         _call_library(path, settings, large=large)
     built = _verify(planned, settings)
     note = f"{built} of {len(planned.multiplied)} multiplications with constant weights are int8, dynamically"
-    return written(settings.output), (note, _evened(rows, smoothed))
+    return written(settings.output), (note, _evened(rows, smoothed, given=request.calibration is not None))
 
 
 def _call_library(path: Path, settings: Settings, *, large: bool) -> None:
@@ -85,9 +85,11 @@ def _peaks(
     return peaks.values, rows
 
 
-def _evened(rows: int, smoothed: int) -> str:
+def _evened(rows: int, smoothed: int, *, given: bool) -> str:
     if rows:
         return f"outliers of {smoothed} activations are evened out, from {rows} calibration rows"
+    if given:
+        return "no outliers were evened out: this model has no place for their factors, or smooth is off"
     return "no outliers were evened out: calibration rows would make the answers more exact"
 
 

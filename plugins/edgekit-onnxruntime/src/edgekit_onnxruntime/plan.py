@@ -36,10 +36,13 @@ class Plan:
         total = sum(self.multiplied.values()) + sum(self.convolved.values()) + self.left.total()
         return covered / total if total else 0.0
 
-    def method(self, asked: str) -> str:
-        """ "dynamic" or "static": as asked, else by where the weights are."""
+    def method(self, asked: str, *, calibrated: bool) -> str:
+        """ "dynamic" or "static": as asked, else by where the weights are, and by where most of the work is
+        when there are rows to learn its ranges from: a convolution's few weights are used at every place."""
         if asked != "auto":
             return asked
+        if calibrated and len(self.convolved) >= max(1, len(self.multiplied)):
+            return "static"
         return "static" if self.share() < MIN_SHARE <= self.share(convolutions=True) else "dynamic"
 
     def check(self, precision: str, *, convolutions: bool) -> None:

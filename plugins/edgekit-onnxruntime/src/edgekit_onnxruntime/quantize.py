@@ -25,7 +25,9 @@ def quantize(request: CompileRequest, progress: ProgressCallback) -> tuple[tuple
 
         planned.check(request.precision, convolutions=False)
         return weights.build(request, planned, _settings(request, signed=True))
-    method = planned.method(str(request.options.get("method", "auto")))
+    method = planned.method(
+        str(request.options.get("method", "auto")), calibrated=request.calibration is not None
+    )
     if method == "static" and request.calibration is None:
         raise _no_rows(planned)
     planned.check("int8", convolutions=method == "static")
