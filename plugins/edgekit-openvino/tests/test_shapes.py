@@ -21,7 +21,7 @@ SHAPE = Workload(batch=1, sequence=5)
 
 def test_the_workloads_shape_and_every_other_are_answered_rightly(compiled: Build) -> None:
     model = norm_layer()
-    artifact, said = compiled(model, workload=SHAPE)
+    artifact, said = compiled(model, workload=SHAPE, shapes="workload")
     assert any("batch 1, sequence 5" in note for note in said.notes)
     session = open_session(OpenRequest(directory=artifact, precision="fp32"))
     assert session.signature.inputs[0].shape == ("batch", "sequence", 64)
@@ -33,7 +33,7 @@ def test_the_workloads_shape_and_every_other_are_answered_rightly(compiled: Buil
 
 
 def test_placement_is_that_of_the_shape_last_run(compiled: Build) -> None:
-    artifact, _ = compiled(norm_layer(), workload=SHAPE)
+    artifact, _ = compiled(norm_layer(), workload=SHAPE, shapes="workload")
     session = open_session(OpenRequest(directory=artifact, precision="fp32"))
     before = session.placement().nodes()
     for length in (5, 6):
@@ -51,14 +51,14 @@ def test_placement_is_that_of_the_shape_last_run(compiled: Build) -> None:
     ids=["rows-of-data", "a-mix"],
 )
 def test_a_workload_of_many_shapes_fixes_none(compiled: Build, workload: Workload) -> None:
-    artifact, said = compiled(norm_layer(), workload=workload)
+    artifact, said = compiled(norm_layer(), workload=workload, shapes="workload")
     path = artifact / "model.xml"
     assert not read_description(ov.Core().read_model(path), path).sizes
     assert not any("workload" in note for note in said.notes)
 
 
-def test_free_shapes_can_be_asked_for(compiled: Build) -> None:
-    artifact, said = compiled(norm_layer(), workload=SHAPE, shapes="dynamic")
+def test_shapes_are_free_unless_asked_for(compiled: Build) -> None:
+    artifact, said = compiled(norm_layer(), workload=SHAPE)
     path = artifact / "model.xml"
     assert not read_description(ov.Core().read_model(path), path).sizes
     assert said.notes == ()
@@ -66,5 +66,5 @@ def test_free_shapes_can_be_asked_for(compiled: Build) -> None:
 
 def test_a_shape_that_hides_what_is_executed_is_not_fixed(compiled: Build) -> None:
     """OpenVINO makes one fp32-looking node of a small perceptron of fixed shape, int8 weights and all."""
-    _, said = compiled(two_layers(), "int8", calibration=rows())
+    _, said = compiled(two_layers(), "int8", calibration=rows(), shapes="workload")
     assert any("does not tell their precision" in note for note in said.notes)

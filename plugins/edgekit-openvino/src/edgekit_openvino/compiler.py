@@ -145,7 +145,7 @@ def _description(request: CompileRequest, model: ov.Model) -> tuple[Description,
     plain = Description(signature=request.signature, precision=request.precision, rest=rest)
     notes = (f"what is not weights is computed in {rest}",) if request.precision in WEIGHTS_ONLY else ()
     sizes = workload_sizes(request.target, request.signature)
-    if not sizes or request.options.get("shapes", "workload") != "workload":
+    if not sizes or request.options.get("shapes", "dynamic") != "workload":
         return plain, notes
     fixed = replace(plain, sizes=sizes)
     try:

@@ -39,10 +39,10 @@ OPTIONS = (
     OptionSpec(
         name="shapes",
         type="str",
-        default="workload",
-        choices=("workload", "dynamic"),
+        default="dynamic",
+        choices=("dynamic", "workload"),
         help="workload: opened for the one shape of the target's workload, where OpenVINO fuses more; other "
-        "shapes run too, with free shapes. dynamic: free shapes only",
+        "shapes run too, with free shapes; int8 may answer otherwise: validate. dynamic: free shapes only",
     ),
     OptionSpec(
         name="weights",
