@@ -211,9 +211,7 @@ def inputs(plan: CompilePlan) -> tuple[InputEntry, ...]:
         "columns": plan.options.columns,
         "labels": plan.options.labels,
         "keep_anyway": plan.options.keep_anyway,
-        "choosing": None
-        if plan.drop is None
-        else (plan.drop, plan.options.tune_rows, plan.options.time_limit),
+        "choosing": None if plan.drop is None else (plan.drop, plan.options.tune_rows),
         "paired": plan.options.max_seconds > 0,
         "check_isa": plan.options.check_isa,
     }

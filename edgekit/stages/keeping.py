@@ -119,8 +119,11 @@ def build_and_check(reduction: Reduction, gates: Gates, work: Path, on_progress:
 
 def _made(reduction: Reduction, spec: BackendSpec, work: Path, on_progress: OnProgress) -> Reduced:
     recipe = reduction.build.recipe
+    alone = f"{recipe.precision} was compared with no higher precision: the backend builds no {HIGH}"
     if recipe.precision not in QUANTIZED or HIGH not in spec.precisions:
-        return Reduced(compiled=reduction.build.into(work, reduction.feeds, on_progress), recipe=recipe)
+        compiled = reduction.build.into(work, reduction.feeds, on_progress)
+        notes = (alone,) if recipe.precision in QUANTIZED else ()
+        return Reduced(compiled=compiled, recipe=recipe, notes=notes)
     with tempfile.TemporaryDirectory(prefix="edgekit-higher-") as name:
         build_higher(reduction, Path(name), on_progress)
         return reduce_precision(reduction, work, Path(name), on_progress)

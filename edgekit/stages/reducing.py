@@ -121,7 +121,8 @@ def reduce_precision(reduction: Reduction, work: Path, higher: Path, on_progress
 
 def _restored(reduction: Reduction, tuning: Tuning, higher: Path, on_progress: OnProgress) -> Restored:
     trials = Trials(_tried(reduction, tuning), higher, HIGH)
-    log = TrialLog(tuning.log, value_digest([reduction.identity, tuning.digest, len(tuning.rows)]))
+    key = value_digest([reduction.identity, reduction.build.recipe.precision, tuning.digest])
+    log = TrialLog(tuning.log, key)
     ends = time.monotonic() + tuning.seconds
     search = Search(
         groups=quantizable_groups(reduction.build.graphs),

@@ -13,6 +13,7 @@ from edgekit.stages.compile_plan import CompilePlan
 from edgekit.stages.judging import JudgingOptions, read_judging_rows
 from edgekit.stages.reducing import Tuning
 from edgekit.tasks import Row
+from edgekit_runtime.errors import MissingDependency
 
 #: Fewer rows choose nothing: one answer more or less would decide.
 LEAST_ROWS = 50
@@ -47,10 +48,10 @@ def read_tuning(plan: CompilePlan, calibrated: Collection[str]) -> TuneRows:
         return TuneRows(notes=(f"accuracy was not tuned: no rows were given to choose nodes by{_HOW}",))
     try:
         rows = _rows(plan, path, calibrated)
-    except DataError:
+    except (UsageError, MissingDependency) as problem:
         if given is not None:
             raise
-        return TuneRows(notes=(f"accuracy was not tuned: the calibration rows tell no right answers{_HOW}",))
+        return TuneRows(notes=(f"accuracy was not tuned: {problem.message}{_HOW}",))
     if len(rows) < LEAST_ROWS:
         if given is not None:
             raise DataError(

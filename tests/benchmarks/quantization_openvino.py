@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,13 @@ RUNS = 5  # in a block of one variant
 #: Name -> precision and options of edgekit's variants.
 OURS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "int8": ("int8", {}),
-    "int8-free": ("int8", {"shapes": "dynamic"}),
     "fp32": ("fp32", {}),
     "bf16": ("bf16", {}),
     "int8-weights": ("int8-weights", {}),
     "int8-weights-bf16": ("int8-weights", {"rest": "bf16"}),
     "int4-weights-bf16": ("int4-weights", {"rest": "bf16"}),
 }
-#: The others: OpenVINO opened in f32 and dynamic shapes, on NNCF's result or on the graph itself.
+#: The others: OpenVINO opened in f32, on NNCF's result or on the graph itself.
 THEIRS = ("nncf", "f32")
 BASE = "nncf"
 
@@ -171,8 +170,8 @@ def plain(graph: Path, place: Path, subject: Subject, *, quantized: bool) -> Non
     ov.save_model(model, place / "model.xml", compress_to_fp16=False)
 
 
-def opened(place: Path, length: int, threads: int) -> Callable[[Mapping[str, Any]], Any]:
-    """A variant as a function of feeds; edgekit's is told that its workload is `length` tokens."""
+def opened(place: Path, threads: int) -> Callable[[Mapping[str, Any]], Any]:
+    """A variant as a function of feeds."""
     from edgekit_openvino.description import read_description
     from edgekit_openvino.engine import ov
     from edgekit_openvino.session import open_session
@@ -187,11 +186,6 @@ def opened(place: Path, length: int, threads: int) -> Callable[[Mapping[str, Any
         return lambda feeds: infer.infer([feeds[name] for name in names])[0]
     model = ov.Core().read_model(place / "model.xml")
     found = read_description(model, place / "model.xml")
-    if length and found.sizes and found.sizes.get("sequence") != length:
-        replace(found, sizes={**found.sizes, "sequence": length}).write(model)
-        place = place.with_name(f"{place.name}.{length}")
-        place.mkdir(exist_ok=True)
-        ov.save_model(model, place / "model.xml", compress_to_fp16=False)
     session = open_session(OpenRequest(directory=place, precision=found.precision, threads=threads))
     return lambda feeds: next(iter(session.run(feeds).values()))
 
@@ -201,7 +195,7 @@ def launch(folder: Path, length: int, threads: int, rounds: int, seed: int) -> d
     names = [path.name for path in sorted(folder.iterdir()) if path.name in (*OURS, *THEIRS)]
     order = random.Random(seed)
     order.shuffle(names)
-    runs = {name: opened(folder / name, length, threads) for name in names}
+    runs = {name: opened(folder / name, threads) for name in names}
     rng = np.random.default_rng(seed)
     if length:
         ids = rng.integers(1000, 30000, (1, length))
@@ -229,7 +223,7 @@ def answers(folder: Path, subject: Subject, names: Sequence[str]) -> None:
         return
     wanted: Any = None
     for name in ("f32", *(name for name in names if name != "f32")):
-        run = opened(folder / name, 0, 1)
+        run = opened(folder / name, 1)
         got = np.array([run(feeds)[0].copy() for feeds in subject.test])
         wanted = got if wanted is None else wanted
         flips = int((got.argmax(1) != wanted.argmax(1)).sum())

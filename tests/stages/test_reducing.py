@@ -14,6 +14,7 @@ import edgekit.stages.speed as speed
 from edgekit.errors import DataError, PrecisionNotGiven, UsageError
 from edgekit.exporting.options import ExportOptions
 from edgekit.host.reference import open_reference_model
+from edgekit.search.groups import Group
 from edgekit.stages.asking import Asker
 from edgekit.stages.compile import CompileOptions, compile_model
 from edgekit.stages.export import export
@@ -23,7 +24,7 @@ from edgekit.stages.tuning import Trials
 from edgekit.tasks import Row, load_task
 from edgekit.values import ArtifactTable, Change, DiffFigure, DiffMethod, Interval, Trial
 from edgekit.values.earning import Restored
-from tests.models import WORDS, tiny_classifier
+from tests.models import WORDS, tiny_classifier, tiny_model
 from tests.plugin_folders import install_plugin
 
 ROWS = 60
@@ -81,6 +82,19 @@ class Coarse:
     def close(self): self.inner.close()
 """
 RIGHT = "\nBROKEN = 'nothing'\n"
+#: int8 is wrong whatever is kept apart; weights alone in 8 bits are right.
+SECOND_IS_RIGHT = """
+SPEC["precisions"] = ("fp32", "int8", "int8-weights")
+class Compiler(Compiler):
+    def compile(self, request, progress):
+        global BROKEN, LEVELS
+        asked, BROKEN = request.precision, "" if request.precision == "int8" else "nothing"
+        if asked == "fp32":
+            return super().compile(request, progress)
+        kept = () if asked == "int8" else request.keep_high
+        built = super().compile(replace(request, precision="int8", keep_high=kept), progress)
+        return replace(built, precision=asked)
+"""
 REFUSING = """
 def refuse(self, request, progress):
     if request.precision == "int8":
@@ -276,6 +290,58 @@ def test_a_search_cut_short_goes_on_where_it_was(
     assert lines == 1 + len(made)
     table = _built(model, tmp_path / "a", asked())
     assert _restored(table).trials[0].kept == made[0].kept
+
+
+def test_a_search_whose_time_was_up_goes_on_when_it_is_given_more(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
+    asked = functools.partial(options, tune_data=rows, budget=("accuracy_drop=2",))
+    made: list[tuple[str, ...]] = []
+    attempt = Trials.attempt
+
+    def noted(self: Trials, kept: Sequence[Group]) -> Trial:
+        made.append(tuple(group.name for group in kept))
+        return attempt(self, kept)
+
+    monkeypatch.setattr(Trials, "attempt", noted)
+    with pytest.raises(PrecisionNotGiven, match="time was up"):
+        compile_model(model, tmp_path / "a", asked(time_limit=0.0))
+    assert made
+    _built(model, tmp_path / "a", asked(time_limit=600.0))
+    assert len(made) == len(set(made))
+
+
+def test_each_precision_that_auto_tries_has_trials_of_its_own(
+    model: Path,
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "second", COARSE + SECOND_IS_RIGHT)
+    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
+    asked = options(backend="second", precision="auto", tune_data=rows, budget=("accuracy_drop=2",))
+    assert _built(model, tmp_path / "a", asked).precision == "int8-weights"
+
+
+def test_a_limit_on_accuracy_in_the_target_needs_no_metric_of_the_task(
+    tmp_path: Path,
+    labelled: list[dict[str, str]],
+    options: functools.partial[CompileOptions],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+    source = tiny_model(tmp_path / "source", "Bert", "Model")
+    export(source, tmp_path / "model", options=ExportOptions(task="feature-extraction"))
+    rows = _file(tmp_path / "train.jsonl", labelled)
+    asked = options(backend="exact", calibration=rows, budget=("accuracy_drop=2",))
+    table = _built(tmp_path / "model", tmp_path / "a", asked)
+    assert any("accuracy was not tuned" in note for note in table.notes)
 
 
 def test_no_time_for_choosing_is_told_and_nothing_is_kept(

@@ -10,7 +10,6 @@ import onnx
 import pytest
 
 from edgekit.api import Compiled, CompileRequest, OptionValue, Signature, Target
-from edgekit.values import Workload
 from edgekit_openvino.compiler import Compiler
 from edgekit_runtime.feeds import write_feeds
 
@@ -30,7 +29,6 @@ def compiled(tmp_path: Path) -> Build:
         keep_high: tuple[str, ...] = (),
         calibration: Sequence[dict[str, np.ndarray]] | None = None,
         said: Signature | None = None,
-        workload: Workload | None = None,
         progress: Callable[[int, int, str], None] = lambda done, total, what: None,
         **options: OptionValue,
     ) -> tuple[Path, Compiled]:
@@ -45,7 +43,7 @@ def compiled(tmp_path: Path) -> Build:
             signature=said or signature(model),
             workdir=workdir,
             precision=precision,
-            target=Target(name="here", workload=workload or Workload()),
+            target=Target(name="here"),
             options=options,
             calibration=rows if calibration is not None else None,
             keep_high=keep_high,

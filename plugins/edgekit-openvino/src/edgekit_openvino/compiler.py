@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -23,10 +22,9 @@ from edgekit.api import (
     Support,
     Target,
 )
-from edgekit_openvino.description import Description, fix_shapes, signature_mismatch
-from edgekit_openvino.engine import DEVICE, HINTS, WEIGHTS_ONLY, compile_for, missing_capability, ov, version
-from edgekit_openvino.execution import count_products
-from edgekit_openvino.lowering import LOWERED, lower, workload_sizes
+from edgekit_openvino.description import Description, signature_mismatch
+from edgekit_openvino.engine import DEVICE, HINTS, WEIGHTS_ONLY, missing_capability, ov, version
+from edgekit_openvino.lowering import LOWERED, lower
 from edgekit_openvino.names import (
     kept_nodes,
     load_graph,
@@ -43,9 +41,6 @@ _BLAMED = (
     (r"does not support the following ONNX operations: (.+)", "OpenVINO has no conversion for it"),
     (r"Conversion is failed for: (.+)", "OpenVINO could not convert it as it stands in this graph"),
 )
-
-
-_FREE = "opened with free shapes only"
 
 
 class Compiler:
@@ -83,20 +78,16 @@ class Compiler:
             raise CompileFailed(f"{request.model} is not what its signature says: {mismatch}")
         kept = kept_nodes(model, source, request.keep_high)
         del source  # it may hold the weights a second time
-        description, notes = _description(request, model)
+        description, notes = _description(request)
         _check_capable(core, description.rest)
         if request.precision in LOWERED:
             model, said = lower(core, model, request, kept, progress)
             notes = (*said, *notes)
         progress(1, 3, "writing")
         description.write(model)
-        _save(model, request)
+        # fp16 is computed in 16 bits, so its weights lose nothing by being stored so.
+        ov.save_model(model, request.workdir / MODEL_FILE, compress_to_fp16=request.precision == "fp16")
         progress(2, 3, "opening the result")
-        problem = _shape_problem(core, request, description) if description.sizes else ""
-        if problem:
-            description, notes = replace(description, sizes={}), (*notes[:-1], f"{_FREE}: {problem}")
-            description.write(model)
-            _save(model, request)
         _open_once(request)
         progress(3, 3, "done")
         return Compiled(
@@ -139,51 +130,13 @@ def _read(core: ov.Core, path: Path) -> ov.Model:
         ) from error
 
 
-def _description(request: CompileRequest, model: ov.Model) -> tuple[Description, tuple[str, ...]]:
-    """What the artifact says of itself: with the workload's shape when it has one that the graph takes."""
-    rest = str(request.options.get("rest", "fp32")) if request.precision in WEIGHTS_ONLY else "fp32"
-    plain = Description(signature=request.signature, precision=request.precision, rest=rest)
-    notes = (f"what is not weights is computed in {rest}",) if request.precision in WEIGHTS_ONLY else ()
-    sizes = workload_sizes(request.target, request.signature)
-    if not sizes or request.options.get("shapes", "dynamic") != "workload":
-        return plain, notes
-    fixed = replace(plain, sizes=sizes)
-    try:
-        fix_shapes(model.clone(), fixed)
-    except RuntimeError as error:
-        return plain, (
-            *notes,
-            f"{_FREE}: the graph refuses those of the workload: {_short(error)}",
-        )
-    shape = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
-    return fixed, (*notes, f"opened for the workload's shape, {shape}; other shapes run with free shapes")
-
-
-def _save(model: ov.Model, request: CompileRequest) -> None:
-    # fp16 is computed in 16 bits, so its weights lose nothing by being stored so.
-    ov.save_model(model, request.workdir / MODEL_FILE, compress_to_fp16=request.precision == "fp16")
-
-
-def _shape_problem(core: ov.Core, request: CompileRequest, description: Description) -> str:
-    """Why the artifact is not to be opened for the workload's shape; "" when it is.
-
-    With fixed shapes OpenVINO makes one node of small layers, and does not tell what runs inside it.
-    """
-    shown = []
-    for fixed in (True, False) if request.precision != "fp32" else (True,):
-        model = core.read_model(request.workdir / MODEL_FILE)
-        try:
-            if fixed:
-                fix_shapes(model, description)
-            compiled = compile_for(
-                core, model, request.precision, request.threads, profiled=False, rest=description.rest
-            )
-        except RuntimeError as error:
-            return f"OpenVINO does not compile it for the workload's: {_short(error)}" if fixed else ""
-        shown.append(count_products(compiled, model, request.precision))
-    if shown[0] < shown[-1]:
-        return "with those of the workload OpenVINO fuses layers and does not tell their precision"
-    return ""
+def _description(request: CompileRequest) -> tuple[Description, tuple[str, ...]]:
+    """What the artifact says of itself, and what to note."""
+    if request.precision not in WEIGHTS_ONLY:
+        return Description(signature=request.signature, precision=request.precision), ()
+    rest = str(request.options.get("rest", "fp32"))
+    described = Description(signature=request.signature, precision=request.precision, rest=rest)
+    return described, (f"what is not weights is computed in {rest}",)
 
 
 def _open_once(request: CompileRequest) -> None:

@@ -6,8 +6,7 @@ Written by the compiler, read when a session opens. Runs where edgekit is not in
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit_openvino.engine import HINTS, ov
@@ -18,7 +17,6 @@ from edgekit_runtime.values import Signature, TensorSpec
 _SIGNATURE = ["edgekit", "signature"]
 _PRECISION = ["edgekit", "precision"]
 _REST = ["edgekit", "rest"]
-_SIZES = ["edgekit", "workload"]
 
 _DTYPES = {
     "f32": "float32",
@@ -35,33 +33,17 @@ _DTYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """Of an artifact. rest: precision of what stays high (fp32 or bf16).
-
-    sizes: axis -> size of the one shape that it is also compiled for; {} when there is none.
-    """
+    """Of an artifact. rest: precision of what stays high (fp32 or bf16)."""
 
     signature: Signature
     precision: str
     rest: str = "fp32"
-    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def write(self, model: ov.Model) -> None:
         """Put it into the model, which is to be saved."""
         model.set_rt_info(json.dumps(to_json(self.signature), sort_keys=True), _SIGNATURE)
         model.set_rt_info(self.precision, _PRECISION)
         model.set_rt_info(self.rest, _REST)
-        model.set_rt_info(json.dumps(dict(self.sizes), sort_keys=True), _SIZES)
-
-    def fixed(self) -> Signature:
-        """The signature with the sizes put in."""
-        return Signature(
-            inputs=tuple(self._fixed(spec) for spec in self.signature.inputs),
-            outputs=tuple(self._fixed(spec) for spec in self.signature.outputs),
-        )
-
-    def _fixed(self, spec: TensorSpec) -> TensorSpec:
-        shape = tuple(self.sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in spec.shape)
-        return TensorSpec(name=spec.name, dtype=spec.dtype, shape=shape)
 
 
 def read_description(model: ov.Model, path: Path) -> Description:
@@ -73,7 +55,6 @@ def read_description(model: ov.Model, path: Path) -> Description:
             signature=signature_from_json(json.loads(_text(model, _SIGNATURE))),
             precision=_text(model, _PRECISION),
             rest=_text(model, _REST, "fp32"),
-            sizes=_sizes(json.loads(_text(model, _SIZES, "{}"))),
         )
     except (json.JSONDecodeError, ProtocolError) as error:
         raise OpenFailed(f"{path} describes itself wrongly: {error}", hint="compile it again") from error
@@ -106,13 +87,6 @@ def place_of(ports: list[ov.Output], spec: TensorSpec) -> int:
     return next((place for place, port in enumerate(ports) if spec.name in port.get_names()), -1)
 
 
-def fix_shapes(model: ov.Model, description: Description) -> None:
-    """Give the model's inputs the sizes of the workload. Raises RuntimeError when the graph does not take
-    them."""
-    specs = description.fixed().inputs
-    model.reshape({model.inputs[place_of(model.inputs, spec)]: list(spec.shape) for spec in specs})
-
-
 def _fits(shape: ov.PartialShape, spec: TensorSpec) -> bool:
     if shape.rank.is_dynamic:
         return True
@@ -126,9 +100,3 @@ def _fits(shape: ov.PartialShape, spec: TensorSpec) -> bool:
 
 def _text(model: ov.Model, key: list[str], otherwise: str = "") -> str:
     return str(model.get_rt_info(key).value) if model.has_rt_info(key) else otherwise
-
-
-def _sizes(value: object) -> dict[str, int]:
-    if not isinstance(value, dict) or any(type(size) is not int or size < 1 for size in value.values()):
-        raise ProtocolError(f"the workload's sizes are {value!r}")
-    return {str(axis): size for axis, size in value.items()}

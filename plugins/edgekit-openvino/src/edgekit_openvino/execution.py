@@ -117,13 +117,6 @@ def executes(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> boo
     return any(graph.precision(node) == precision for node in nodes)
 
 
-def count_products(compiled: ov.CompiledModel, model: ov.Model, precision: str) -> int:
-    """Products and convolutions that are seen to run in `precision`."""
-    graph = _Graph(compiled, model)
-    products = (node for node in graph.working() if _text(node, "layerType") in _PRODUCTS)
-    return sum(graph.precision(node) == precision for node in products)
-
-
 class _Graph:
     """The executed graph beside the one it was compiled from."""
 

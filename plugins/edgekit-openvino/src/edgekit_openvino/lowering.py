@@ -8,8 +8,6 @@ from edgekit.api import (
     CompileRequest,
     PrecisionNotGiven,
     ProgressCallback,
-    Signature,
-    Target,
 )
 from edgekit_openvino.calibration import CalibrationRows, check_answers, check_ranges
 from edgekit_openvino.engine import WEIGHTS_ONLY, ov
@@ -38,24 +36,6 @@ def lower(
     if request.precision == "int8":
         return _quantized(core, model, request, kept, progress)
     return _compressed(core, model, request, kept, progress)
-
-
-def workload_sizes(target: Target, signature: Signature) -> dict[str, int]:
-    """Size of each symbolic axis where the target's workload is of one shape that names all; else {}."""
-    workload = target.workload
-    if workload.from_data or len(workload.shapes) > 1:
-        return {}
-    known = {
-        "batch": workload.batch,
-        "sequence": workload.sequence,
-        "height": workload.height,
-        "width": workload.width,
-        "samples": workload.samples,
-        **workload.axes,
-        **(workload.shapes[0] if workload.shapes else {}),
-    }
-    axes = {axis for spec in signature.inputs for axis in spec.shape if isinstance(axis, str)}
-    return {axis: known[axis] for axis in sorted(axes)} if axes <= known.keys() else {}
 
 
 def _quantized(

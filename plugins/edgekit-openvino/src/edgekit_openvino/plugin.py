@@ -37,14 +37,6 @@ OPTIONS = (
         tunable=True,
     ),
     OptionSpec(
-        name="shapes",
-        type="str",
-        default="dynamic",
-        choices=("dynamic", "workload"),
-        help="workload: opened for the one shape of the target's workload, where OpenVINO fuses more; other "
-        "shapes run too, with free shapes; int8 may answer otherwise: validate. dynamic: free shapes only",
-    ),
-    OptionSpec(
         name="weights",
         type="str",
         default="auto",
