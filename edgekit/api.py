@@ -31,7 +31,14 @@ from edgekit.values import (
     Support,
     Target,
 )
-from edgekit_runtime.errors import EdgekitError, InputError, OpenFailed, RunFailed, SessionClosed
+from edgekit_runtime.errors import (
+    EdgekitError,
+    HardwareMissing,
+    InputError,
+    OpenFailed,
+    RunFailed,
+    SessionClosed,
+)
 from edgekit_runtime.feeds import read_feeds
 from edgekit_runtime.session import Feeds, Opener, Session
 from edgekit_runtime.values import (
@@ -60,6 +67,7 @@ __all__ = [
     "DeviceKind",
     "EdgekitError",
     "Feeds",
+    "HardwareMissing",
     "InputError",
     "Machine",
     "ModelNotSupported",

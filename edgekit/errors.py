@@ -31,8 +31,8 @@
     └── PackageRefused         package-refused       1  the report does not allow packaging
 
 The branches that a device needs too (ManifestError, DigestMismatch, PackageError, ProcessorError,
-InputError, MissingDependency, OpenFailed, RunFailed, SessionClosed, ProtocolError, SelfTestFailed)
-are drawn in `edgekit_runtime.errors`. A failed budget is a value (`Outcome.FAIL`), not an error.
+InputError, MissingDependency, OpenFailed, HardwareMissing, RunFailed, SessionClosed, ProtocolError,
+SelfTestFailed) are drawn in `edgekit_runtime.errors`. A failed budget is a value (`Outcome.FAIL`), not an error.
 """
 
 from __future__ import annotations

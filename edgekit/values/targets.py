@@ -32,13 +32,20 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """Sourced facts about the hardware. sources: where each fact was read."""
+    """Sourced facts about the hardware. sources: where each fact was read.
+
+    gpu_arch: the GPU's architecture in its maker's words ("sm_89"), which a backend builds for;
+    gpu_memory_mib: memory of its own, 0 where it shares the CPU's; power_modes: as the maker names them.
+    """
 
     cpu: str = ""
     cores: int = 0
     memory_mib: int = 0
     isa: tuple[str, ...] = ()
     gpu: str = ""
+    gpu_arch: str = ""
+    gpu_memory_mib: int = 0
+    power_modes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
 
@@ -99,8 +106,12 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileSettings:
-    """How the artifact is built for the target. options: the backend's compile options."""
+    """How the artifact is built for the target. options: the backend's compile options.
 
+    builds_on: "target" where the engine is built on the target's own machine, "" as the backend says.
+    """
+
+    builds_on: str = ""
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 

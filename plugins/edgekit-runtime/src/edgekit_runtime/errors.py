@@ -8,6 +8,7 @@ EdgekitError                     message, hint, stable code, exit code
 ├── InputError                   bad-input           2   rows or feeds that the model cannot take
 ├── MissingDependency            missing-dependency  4   an optional library is not installed
 ├── OpenFailed                   open-failed         4   a backend could not open an artifact
+│   └── HardwareMissing          hardware-missing    4   what the engine runs on is not in this machine
 ├── RunFailed                    run-failed          4   an inference failed or broke its contract
 ├── SessionClosed                session-closed      4   a session was used after close
 ├── ProtocolError                protocol-error      4   bytes on the worker pipe that are no frame
@@ -84,6 +85,16 @@ class OpenFailed(EdgekitError):
     """A backend refused to open an artifact, or is not installed here."""
 
     code = "open-failed"
+    exit_code = 4
+
+
+class HardwareMissing(OpenFailed):
+    """What the engine runs on (a GPU, its driver) is not in this machine: the artifact may well be right.
+
+    message says what is missing; a stage that can do without running takes it for "not measured here".
+    """
+
+    code = "hardware-missing"
     exit_code = 4
 
 
