@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pluggy
 
-from edgekit.backend import API_VERSION, CAPABILITIES, Compiler, ProgressCallback
+from edgekit.backend import API_VERSION, CAPABILITIES, Compiler, ProgressCallback, RangeWatch
 from edgekit.errors import (
     BackendUnavailable,
     CompileFailed,
@@ -18,15 +18,18 @@ from edgekit.errors import (
     PrecisionNotGiven,
     UnknownName,
 )
+from edgekit.graph_precision import passed_through
 from edgekit.hooktypes import DeviceKind, ReportFormat, TaskSpec
 from edgekit.values import (
     BackendSpec,
     Budget,
     Compiled,
     CompileRequest,
+    LearntRanges,
     OperatorSupport,
     OptionSpec,
     Probe,
+    RangeSetter,
     StageEvent,
     Support,
     Target,
@@ -69,6 +72,7 @@ __all__ = [
     "Feeds",
     "HardwareMissing",
     "InputError",
+    "LearntRanges",
     "Machine",
     "ModelNotSupported",
     "OpenFailed",
@@ -83,6 +87,8 @@ __all__ = [
     "PrecisionNotGiven",
     "Probe",
     "ProgressCallback",
+    "RangeSetter",
+    "RangeWatch",
     "ReportFormat",
     "RunFailed",
     "Session",
@@ -95,5 +101,6 @@ __all__ = [
     "TensorSpec",
     "UnknownName",
     "hookimpl",
+    "passed_through",
     "read_feeds",
 ]

@@ -32,7 +32,8 @@
 
 The branches that a device needs too (ManifestError, DigestMismatch, PackageError, ProcessorError,
 InputError, MissingDependency, OpenFailed, HardwareMissing, RunFailed, SessionClosed, ProtocolError,
-SelfTestFailed) are drawn in `edgekit_runtime.errors`. A failed budget is a value (`Outcome.FAIL`), not an error.
+TransferFailed, SelfTestFailed) are drawn in `edgekit_runtime.errors`. A failed budget is a value
+(`Outcome.FAIL`), not an error.
 """
 
 from __future__ import annotations

@@ -12,9 +12,21 @@ from edgekit.cli.console import configure_logging, note, print_json, progress
 
 
 def compile_(
-    model: Annotated[Path, typer.Argument(help="A model directory written by `edgekit export`.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A model directory written by `edgekit export`, or a package made with `--with-source`, to "
+            "build its artifact for this machine."
+        ),
+    ],
     output: flags.Output,
-    target: flags.TargetName = "this-machine",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="A target file, or the name of a shipped target (`edgekit target list`); default: "
+            "this-machine, of a package its own."
+        ),
+    ] = "",
     backend: Annotated[str, typer.Option(help="Backend to compile with; default: the target's.")] = "",
     precision: Annotated[
         str,
@@ -26,8 +38,8 @@ def compile_(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Rows that int8 is calibrated on, never test rows: .jsonl, .csv, or a folder of images or "
-            "recordings."
+            help="Rows that int8 is calibrated on, never test rows: .jsonl, .csv, .parquet, a folder of "
+            "images or recordings, or the model's own inputs: .npz, or a folder of them."
         ),
     ] = None,
     calibration_rows: Annotated[int, typer.Option(min=1, help="Use at most so many calibration rows.")] = 300,
@@ -72,6 +84,7 @@ def compile_(
             "this machine's is another (needs qemu-user)."
         ),
     ] = True,
+    device: flags.BuildDevice = "",
     threads: flags.Threads = None,
     seed: flags.Seed = 0,
     force: flags.Force = False,
@@ -111,6 +124,7 @@ def compile_(
         time_limit=time_limit,
         max_seconds=max_seconds,
         check_isa=check_isa,
+        device=device,
     )
     with progress(quiet=quiet or json) as on_progress:
         result = compile_model(model, output, options, on_progress)
@@ -122,4 +136,7 @@ def compile_(
     elif result.manifest.artifact is not None:
         for line in result.manifest.artifact.notes:
             note(f"note: {line}", quiet=quiet)
+        calibrated = result.manifest.artifact.calibration
+        for line in () if calibrated is None else calibrated.warnings:
+            note(f"warning: calibration: {line}", quiet=quiet)
     print(result.path)

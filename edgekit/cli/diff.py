@@ -42,8 +42,8 @@ def diff(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled test rows that both answer: .jsonl, .csv, or a folder of images or recordings "
-            "with a folder for each class."
+            help="Labelled test rows that both answer: .jsonl, .csv, .parquet, or a folder of images or "
+            "recordings with a folder for each class."
         ),
     ] = None,
     columns: flags.Columns = "",

@@ -21,6 +21,14 @@ TargetName = Annotated[
     str,
     typer.Option("--target", help="A target file, or the name of a shipped target (`edgekit target list`)."),
 ]
+BuildDevice = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Build and check on this device, `local` for this machine; default: the target's where engines "
+        "are built on the target itself, else this machine.",
+    ),
+]
 Budgets = Annotated[
     list[str] | None, typer.Option("--budget", help="A limit such as latency_p90_ms=20; may be repeated.")
 ]

@@ -26,6 +26,14 @@ def package(
             "--allow-failed", help="Package without a passing report; recorded and shown everywhere."
         ),
     ] = False,
+    with_source: Annotated[
+        bool,
+        typer.Option(
+            "--with-source",
+            help="Put the model's ONNX into the package too, so that a device with another engine version "
+            "can build its own artifact: `edgekit compile PACKAGE -o DIR`.",
+        ),
+    ] = False,
     name: Annotated[str, typer.Option(help="Name inside the package; default: the artifact's.")] = "",
     force: flags.Force = False,
     json: flags.Json = False,
@@ -43,7 +51,14 @@ def package(
     from edgekit.stages.package import PackageOptions
     from edgekit.stages.package import package as run_stage
 
-    options = PackageOptions(report=report, model=model, allow_failed=allow_failed, name=name, force=force)
+    options = PackageOptions(
+        report=report,
+        model=model,
+        allow_failed=allow_failed,
+        name=name,
+        force=force,
+        with_source=with_source,
+    )
     result = run_stage(artifact, output, options)
     if json:
         print_json(result.info)

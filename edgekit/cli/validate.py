@@ -17,8 +17,8 @@ def validate(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled test rows that judge accuracy: .jsonl, .csv, or a folder of images or recordings "
-            "with a folder for each class."
+            help="Labelled test rows that judge accuracy: .jsonl, .csv, .parquet, or a folder of images or "
+            "recordings with a folder for each class."
         ),
     ] = None,
     model: Annotated[

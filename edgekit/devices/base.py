@@ -46,3 +46,12 @@ class Device(Protocol):
 
         The worker gets its own process group. Raises DeviceError when it cannot be started.
         """
+
+
+def shares_files(device: Device) -> bool:
+    """Whether workers of `device` see this machine's files under the same paths.
+
+    A device says so by an attribute `shares_files = True`. To one that does not, files are brought over
+    the worker's pipe.
+    """
+    return getattr(device, "shares_files", False) is True

@@ -83,6 +83,8 @@ class EmulatorDevice:
     shows in place of this machine's files lies in a temporary directory that goes with the device.
     """
 
+    shares_files = True
+
     def __init__(self, place: EmulatorUri) -> None:
         self.uri = place.text
         self._place = place

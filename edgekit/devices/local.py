@@ -26,6 +26,7 @@ class LocalDevice:
     """Workers as child processes, with the interpreter and the distributions of this process."""
 
     uri = "local"
+    shares_files = True
 
     def start_worker(self, environment: Mapping[str, str]) -> WorkerPipe:
         """Start a worker in a session of its own, so that a Ctrl-C here does not reach it."""

@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 
 from edgekit.backend import Compiler
-from edgekit.discovery import BackendEntry, find_backend, load_backend, resolve
+from edgekit.discovery import (
+    BackendEntry,
+    engine_versions,
+    find_backend,
+    load_backend,
+    missing_engine,
+    resolve,
+)
 from edgekit.errors import BackendUnavailable, ContractViolation, PluginBroken
 from edgekit.host.guard import (
     guarded_check,
@@ -30,6 +37,20 @@ def probe(call: Call) -> Reply:
     except BackendUnavailable as missing:
         return Reply(to_json(Probe(available=False, reason=str(missing))))
     return Reply(to_json(guarded_probe(describe(entry), compiler)))
+
+
+@worker_function
+def describe_backend(call: Call) -> Reply:
+    """{backend} -> {version, engine_versions, missing} of what is installed here; no engine is imported."""
+    name = call.params.text("backend")
+    entry, spec = find_backend(name), load_backend(name)
+    return Reply(
+        {
+            "version": entry.version,
+            "engine_versions": engine_versions(spec),
+            "missing": missing_engine(spec),
+        }
+    )
 
 
 @worker_function

@@ -6,16 +6,22 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.devices import open_device
 from edgekit.discovery import reference_backend
+from edgekit.errors import PrecisionNotGiven
 from edgekit.files.graphs import PIPELINE_FILE, Graph, model_graphs
+from edgekit.graph_precision import stored_precision
 from edgekit.host.client import WorkerClient
 from edgekit.host.compiling import compile_model
 from edgekit.host.sessions import RemoteSession, open_remote
 from edgekit.values import CompileRequest, ModelTable, RunSettings, Target
 from edgekit_runtime.values import Signature
+
+#: What the reference runs in, unless the graphs were quantized before they came here.
+HIGH = "fp32"
 
 
 @contextmanager
@@ -41,10 +47,10 @@ def open_reference_graphs(graphs: Sequence[Graph], pipeline: Path | None = None)
 
     The session's signature is that of the whole.
     """
-    with _built(graphs) as (artifact, backend):
+    with _built(graphs) as built:
         if pipeline is not None and pipeline.is_file():
-            shutil.copyfile(pipeline, artifact / PIPELINE_FILE)
-        with WorkerClient(open_device("local")) as worker, _opened(worker, artifact, backend) as session:
+            shutil.copyfile(pipeline, built.directory / PIPELINE_FILE)
+        with WorkerClient(open_device("local")) as worker, built.open(worker) as session:
             yield session
 
 
@@ -52,35 +58,58 @@ def open_reference_graphs(graphs: Sequence[Graph], pipeline: Path | None = None)
 def open_reference_parts(graphs: Sequence[Graph]) -> Iterator[Mapping[str, RemoteSession]]:
     """A session over each graph, by the name of its part, for a host that composes them itself."""
     with (
-        _built(graphs) as (artifact, backend),
+        _built(graphs) as built,
         WorkerClient(open_device("local")) as worker,
         ExitStack() as opened,
     ):
-        yield {
-            graph.part: opened.enter_context(_opened(worker, artifact / graph.part, backend))
-            for graph in graphs
-        }
+        yield {graph.part: opened.enter_context(built.open(worker, graph.part)) for graph in graphs}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Built:
+    """Graphs compiled by a backend, each in the directory of its part."""
+
+    directory: Path
+    backend: str
+    precision: str
+
+    def open(self, worker: WorkerClient, part: str = "") -> RemoteSession:
+        return open_remote(worker, self.directory / part, self.backend, self.precision, RunSettings())
 
 
 @contextmanager
-def _built(graphs: Sequence[Graph]) -> Iterator[tuple[Path, str]]:
-    """Each graph compiled into the directory of its part, and the backend that did it."""
-    backend = reference_backend()
+def _built(graphs: Sequence[Graph]) -> Iterator[_Built]:
+    """The graphs in fp32; in the precision that they have where they were quantized before they came here."""
     with tempfile.TemporaryDirectory(prefix="edgekit-reference-") as name:
-        artifact = Path(name)
-        for graph in graphs:
-            place = artifact / graph.part
-            place.mkdir(exist_ok=True)
-            request = CompileRequest(
-                model=graph.path.resolve(),
-                signature=graph.signature,
-                workdir=place,
-                precision="fp32",
-                target=Target(name="reference", backend=backend),
-            )
-            compile_model(backend, request)
-        yield artifact, backend
+        built = _Built(directory=Path(name), backend=reference_backend(), precision=HIGH)
+        try:
+            _build(graphs, built)
+        except PrecisionNotGiven:
+            built = replace(built, precision=_stored(graphs))
+            if built.precision == HIGH:
+                raise
+            _build(graphs, built)
+        yield built
 
 
-def _opened(worker: WorkerClient, artifact: Path, backend: str) -> RemoteSession:
-    return open_remote(worker, artifact, backend, "fp32", RunSettings())
+def _build(graphs: Sequence[Graph], built: _Built) -> None:
+    for graph in graphs:
+        place = built.directory / graph.part
+        place.mkdir(exist_ok=True)
+        request = CompileRequest(
+            model=graph.path.resolve(),
+            signature=graph.signature,
+            workdir=place,
+            precision=built.precision,
+            target=Target(name="reference", backend=built.backend),
+        )
+        compile_model(built.backend, request)
+
+
+def _stored(graphs: Sequence[Graph]) -> str:
+    """The one precision that all graphs were quantized to, `HIGH` where there is none."""
+    import onnx
+
+    found = {stored_precision(onnx.load(graph.path, load_external_data=False)) for graph in graphs}
+    words = {HIGH if one is None else one.precision for one in found}
+    return words.pop() if len(words) == 1 else HIGH

@@ -11,6 +11,7 @@ from typing import Self
 
 from edgekit.errors import WorkerError
 from edgekit.host.client import OnProgress, WorkerClient
+from edgekit.host.remote import device_path
 from edgekit.values import RunSettings
 from edgekit_runtime.calls import Reply
 from edgekit_runtime.clock import StreamTiming, Timing, TimingPlan
@@ -172,14 +173,18 @@ def open_remote(
     run: RunSettings,
     timeout: float = CALL_SECONDS,
 ) -> RemoteSession:
-    """Import the backend's engine in `worker`, then open the artifact. `timeout` is for each call."""
+    """Import the backend's engine in `worker`, then open the artifact. `timeout` is for each call.
+
+    An artifact that the worker's device does not see is brought there first, outside every time taken.
+    """
+    place = device_path(worker, directory)
     imported = _table(worker.call(f"{_SERVING}:import_engine", {"backend": backend}, timeout=timeout))
     opened = _table(
         worker.call(
             f"{_SERVING}:open_session",
             {
                 "backend": backend,
-                "directory": str(directory.resolve()),
+                "directory": place,
                 "precision": precision,
                 "threads": run.threads,
                 "device": run.device,

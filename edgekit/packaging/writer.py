@@ -19,7 +19,7 @@ from edgekit.files.directories import new_file
 from edgekit.values import InputEntry
 from edgekit_runtime.errors import DigestMismatch, EdgekitError, PackageError
 from edgekit_runtime.manifests import MANIFEST, FileEntry, files_digest, list_files
-from edgekit_runtime.package_info import PackageInfo, PackageTable, check_info, info_to_bytes
+from edgekit_runtime.package_info import SOURCE, PackageInfo, PackageTable, check_info, info_to_bytes
 from edgekit_runtime.reader import LIMITS, is_package, read_info
 
 _CHUNK = 1 << 20
@@ -31,11 +31,15 @@ _SMALL = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageContents:
-    """The directories that go into a package, under the names of these fields."""
+    """The directories that go into a package, under the names of these fields.
+
+    source: a model directory, of which all goes in that is not in `golden` and `processor` already.
+    """
 
     artifact: Path
     golden: Path
     processor: Path | None = None
+    source: Path | None = None
 
 
 def write_package(
@@ -78,7 +82,7 @@ def _refuse_foreign(output: Path, contents: PackageContents) -> None:
         raise OutputError(f"{output}: exists and is not a plain file", hint="choose another --output")
     if output.is_file() and output.stat().st_size and not is_package(output):
         raise OutputError(f"{output}: exists and is not an edgekit package", hint="choose another --output")
-    for part in (contents.artifact, contents.golden, contents.processor):
+    for part in (contents.artifact, contents.golden, contents.processor, contents.source):
         if part is not None and part.resolve() in output.resolve().parents:
             raise OutputError(
                 f"{output}: lies inside {part}, which is to be packed", hint="choose another --output"
@@ -90,9 +94,10 @@ def _sources(contents: PackageContents) -> list[tuple[FileEntry, Path]]:
     parts = {"artifact": contents.artifact, "golden": contents.golden, "processor": contents.processor}
     found = [
         (replace(entry, path=f"{part}/{entry.path}"), directory / entry.path)
-        for part, directory in parts.items()
+        for part, directory in (*parts.items(), (SOURCE, contents.source))
         if directory is not None
         for entry in list_files(directory, skip=())
+        if part != SOURCE or entry.path.partition("/")[0] not in ("golden", "processor")
     ]
     total = sum(entry.size for entry, _ in found)
     if len(found) >= LIMITS.entries or total > LIMITS.total:

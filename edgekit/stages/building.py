@@ -5,20 +5,22 @@ from __future__ import annotations
 import difflib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgekit.devices.base import Device
 from edgekit.errors import ModelFileError, UnknownName
 from edgekit.files.graphs import PIPELINE_FILE, Graph
 from edgekit.files.tables import nearest
 from edgekit.host.compiling import check_model, compile_model
-from edgekit.stages.common import OnProgress
-from edgekit.values import Compiled, CompileRequest, OperatorSupport, Recipe, Support, Target
+from edgekit.host.places import Place, here
+from edgekit.stages.common import OnProgress, quiet
+from edgekit.values import Compiled, CompileRequest, LearntRanges, OperatorSupport, Recipe, Support, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What is built of which graphs. timeout: seconds for each of them."""
+    """What is built of which graphs, and where. timeout: seconds for each; axes: sizes it takes."""
 
     backend: str
     graphs: tuple[Graph, ...]
@@ -26,6 +28,8 @@ class Build:
     target: Target
     threads: int
     timeout: float
+    place: Place = field(default_factory=here)
+    axes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
     def into(self, work: Path, feeds: Mapping[str, Path], on_progress: OnProgress) -> Compiled:
         """Compile every graph into `work`, which is empty; a part into the directory of its name.
@@ -49,9 +53,14 @@ class Build:
                 keep_high=kept[graph.part],
                 seed=self.recipe.seed,
                 threads=self.threads,
+                axes=self.axes,
             )
             compiled = compile_model(
-                self.backend, request, on_progress=_of_part(graph.part, on_progress), timeout=self.timeout
+                self.backend,
+                request,
+                on_progress=_of_part(graph.part, on_progress),
+                timeout=self.timeout,
+                device=self.place.device,
             )
             found.append((graph.part, compiled))
         if self.graphs[0].part:
@@ -59,10 +68,19 @@ class Build:
         return _together(found, self.recipe.precision)
 
 
-def check_graphs(backend: str, graphs: Sequence[Graph], target: Target) -> Support:
-    """Whether the backend takes every graph. Operators that it takes are counted over all of them; one that
-    it refuses is told for the part that has it."""
-    answers = [(graph.part, check_model(backend, graph.path, target)) for graph in graphs]
+def check_graphs(
+    backend: str,
+    graphs: Sequence[Graph],
+    target: Target,
+    device: Device | None = None,
+    on_progress: OnProgress = quiet,
+) -> Support:
+    """Whether the backend, as it is on `device`, takes every graph. Operators that it takes are counted over
+    all of them; one that it refuses is told for the part that has it."""
+    answers = [
+        (graph.part, check_model(backend, graph.path, target, device=device, on_progress=on_progress))
+        for graph in graphs
+    ]
     taken: dict[tuple[str, str], int] = {}
     refused = []
     for part, support in answers:
@@ -156,4 +174,16 @@ def _together(found: Sequence[tuple[str, Compiled]], precision: str) -> Compiled
         precision=precision,
         engine_versions=versions,
         notes=tuple(told(part, note) for part, compiled in found for note in compiled.notes),
+        ranges=_ranges_together([(part, each.ranges) for part, each in found if each.ranges is not None]),
+    )
+
+
+def _ranges_together(found: Sequence[tuple[str, LearntRanges]]) -> LearntRanges | None:
+    """The ranges of all parts, and the runs that set some of them, with their part."""
+    if not found:
+        return None
+    setters = [replace(each, part=part) for part, learnt in found for each in learnt.setters]
+    return LearntRanges(
+        count=sum(learnt.count for _, learnt in found),
+        setters=tuple(sorted(setters, key=lambda each: -each.ranges)),
     )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from edgekit.errors import PackageRefused
 from edgekit.files.digests import file_digest
-from edgekit.files.manifests import MANIFEST_NAME, Manifest, read_manifest, verify
+from edgekit.files.manifests import MANIFEST_NAME, read_manifest, verify
 from edgekit.packaging.writer import PackageContents, write_package
 from edgekit.report.jsonfmt import REPORT_FILE, read_document
 from edgekit.stages.common import same_inputs, tell, value_input
-from edgekit.stages.parents import Parent, find_parent, table_of
+from edgekit.stages.parents import find_parent, table_of
 from edgekit.tasks import load_task
 from edgekit.values import ArtifactTable, InputEntry, ModelTable, Outcome, ReportTable
 from edgekit_runtime.errors import DigestMismatch, EdgekitError, ManifestError
@@ -24,7 +24,7 @@ from edgekit_runtime.reader import read_info
 class PackageOptions:
     """report: the report directory, by default ARTIFACT.report; model: by default where the artifact
     says; allow_failed: package without a passing report, recorded in the package; name: by default
-    the artifact's.
+    the artifact's; with_source: the model's ONNX goes along, so that a device can build its own artifact.
     """
 
     report: Path | str | None = None
@@ -32,6 +32,7 @@ class PackageOptions:
     allow_failed: bool = False
     name: str = ""
     force: bool = False
+    with_source: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,30 +61,28 @@ def package(artifact: Path | str, output: Path | str, options: PackageOptions | 
     inputs = (
         InputEntry(role="artifact", digest=file_digest(artifact / MANIFEST_NAME)),
         InputEntry(role="model", digest=model.manifest.digest),
-        value_input("settings", {"table": packed, "name": name}),
+        value_input("settings", {"table": packed, "name": name, "with_source": options.with_source}),
     )
     found = None if options.force else _up_to_date(output, inputs)
-    info = found or _write(artifact, manifest, model, output, packed=(name, packed, inputs))
+    if found is None:
+        verify(artifact, manifest)
+        verify(model.path, model.manifest)
+        contents = _contents(artifact, model.path, with_source=options.with_source)
+        info = write_package(output, table=packed, contents=contents, name=name, inputs=inputs)
+    else:
+        info = found
     tell("package", output, started, up_to_date=found is not None, verdict=Outcome(packed.verdict))
     return PackageResult(path=output, info=info, up_to_date=found is not None)
 
 
-def _write(
-    artifact: Path,
-    manifest: Manifest,
-    model: Parent,
-    output: Path,
-    *,
-    packed: tuple[str, PackageTable, tuple[InputEntry, ...]],
-) -> PackageInfo:
-    verify(artifact, manifest)
-    verify(model.path, model.manifest)
-    name, table, inputs = packed
-    processor = model.path / "processor"
-    contents = PackageContents(
-        artifact=artifact, processor=processor if processor.is_dir() else None, golden=model.path / "golden"
+def _contents(artifact: Path, model: Path, *, with_source: bool) -> PackageContents:
+    processor = model / "processor"
+    return PackageContents(
+        artifact=artifact,
+        processor=processor if processor.is_dir() else None,
+        golden=model / "golden",
+        source=model if with_source else None,
     )
-    return write_package(output, table=table, contents=contents, name=name, inputs=inputs)
 
 
 def _report(artifact: Path, options: PackageOptions) -> ReportTable | None:
@@ -126,6 +125,8 @@ def _package_table(
     checks = report.checks if report is not None else ()
     verdict = report.verdict if report is not None else Outcome.NOT_MEASURED
     unproven = [check.key for check in checks if check.outcome is not Outcome.PASS]
+    if report is not None and report.golden is not None and report.golden.outcome is Outcome.NOT_MEASURED:
+        unproven.insert(0, "answers")
     if not checks:
         why = "no report" if report is None else "validated without a budget"
         unproven.append(f"everything: {why}")

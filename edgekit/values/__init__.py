@@ -5,6 +5,7 @@ What a device needs too (Signature, Placement, Machine, ...) is in `edgekit_runt
 
 from __future__ import annotations
 
+from edgekit.values.calibration import CalibrationReport, LearntRanges, Lengths, RangeRow, RangeSetter
 from edgekit.values.diffs import (
     DIFF_SCHEMA,
     Change,
@@ -69,6 +70,7 @@ __all__ = [
     "ArtifactTable",
     "BackendSpec",
     "Budget",
+    "CalibrationReport",
     "Change",
     "ChangedRow",
     "Check",
@@ -90,6 +92,8 @@ __all__ = [
     "Interval",
     "LaunchConditions",
     "LaunchRecord",
+    "LearntRanges",
+    "Lengths",
     "Match",
     "ModelTable",
     "OperatorSupport",
@@ -98,6 +102,8 @@ __all__ = [
     "PairRecord",
     "PlacementChange",
     "Probe",
+    "RangeRow",
+    "RangeSetter",
     "Recipe",
     "ReportTable",
     "Restored",

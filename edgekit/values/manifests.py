@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekit.values.calibration import CalibrationReport
 from edgekit.values.earning import Earned, Restored
 from edgekit.values.targets import RunSettings, Target
 from edgekit_runtime.values import Machine, OptionValue, Placement, Signature, Tolerance
@@ -58,7 +59,8 @@ class ArtifactTable:
 
     placement is read from a session opened on the machine that compiled (built_on), or None when
     that machine cannot open it. row_digests: digests of the calibration and tune rows.
-    earned: a quantized artifact beside the higher precision; restored: how nodes kept high were chosen.
+    calibration: what the calibration rows are like, None without any; earned: a quantized artifact beside
+    the higher precision; restored: how nodes kept high were chosen.
     """
 
     target: Target
@@ -73,5 +75,6 @@ class ArtifactTable:
     placement: Placement | None = None
     notes: tuple[str, ...] = ()
     row_digests: tuple[str, ...] = ()
+    calibration: CalibrationReport | None = None
     earned: Earned | None = None
     restored: Restored | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgekit.values.calibration import LearntRanges
 from edgekit.values.targets import Target
 from edgekit_runtime.values import OptionValue, Signature
 
@@ -34,6 +35,7 @@ class BackendSpec:
     point of the same name in group `edgekit.openers`.
     arches: platform.machine() words it runs on; precisions: those it can build;
     capabilities: words of `edgekit.backend.CAPABILITIES`; builds_on: "anywhere" or "target";
+    device: its word for what it runs on, where a target names nothing else than the usual "cpu";
     engine_modules: modules of the engine, so that a missing engine is seen without importing it.
     """
 
@@ -45,6 +47,7 @@ class BackendSpec:
     precisions: tuple[str, ...]
     capabilities: tuple[str, ...] = ()
     builds_on: str = "anywhere"
+    device: str = "cpu"
     engine_modules: tuple[str, ...] = ()
     options: tuple[OptionSpec, ...] = ()
 
@@ -84,7 +87,8 @@ class CompileRequest:
     model: the ONNX file (external data beside it), never to be changed;
     workdir: the only directory to write in; it exists and is empty;
     calibration: a directory of feeds (read with `edgekit.api.read_feeds`), or None;
-    keep_high: names of ONNX nodes that stay in the model's own precision.
+    keep_high: names of ONNX nodes that stay in the model's own precision;
+    axes: lowest and highest size of symbolic axes, as far as known; the highest is None where nothing is.
     """
 
     model: Path
@@ -97,13 +101,16 @@ class CompileRequest:
     keep_high: tuple[str, ...] = ()
     seed: int = 0
     threads: int = 1
+    axes: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """What a compiler built. files: paths relative to the workdir; precision: the one built."""
+    """What a compiler built. files: paths relative to the workdir; precision: the one built; ranges: those
+    that it learnt from calibration rows (`edgekit.api.RangeWatch` counts them), None when it learnt none."""
 
     files: tuple[str, ...]
     precision: str
     engine_versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    ranges: LearntRanges | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from edgekit.values.calibration import CalibrationReport
 from edgekit_runtime.values import Machine, OperatorTime, Placement
 
 
@@ -204,7 +205,8 @@ class ReportTable:
     workload_source: "shape", "shapes", or "data" (the lengths of the given rows); streams: concurrent ones.
     operators: the costliest, with their share of a run. reproduce: the command that made the report.
     generated: None for a model that generates nothing. sensitivity: of the groups of nodes that could be
-    quantized, the costliest first; kept_high: the groups that were not.
+    quantized, the costliest first; kept_high: the groups that were not. calibration: what the rows were like
+    that the artifact was calibrated on.
     """
 
     artifact_digest: str
@@ -238,6 +240,7 @@ class ReportTable:
     heat: HeatRecord | None = None
     generated: GeneratedRecord | None = None
     operators: tuple[OperatorTime, ...] = ()
+    calibration: CalibrationReport | None = None
     sensitivity: tuple[Sensitivity, ...] = ()
     kept_high: tuple[str, ...] = ()
     reproduce: str = ""

@@ -109,9 +109,11 @@ class CompileSettings:
     """How the artifact is built for the target. options: the backend's compile options.
 
     builds_on: "target" where the engine is built on the target's own machine, "" as the backend says.
+    auto: precisions that `auto` may take instead of the higher one; () for all that the target's CPU has.
     """
 
     builds_on: str = ""
+    auto: tuple[str, ...] = ()
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,49 @@ def test_a_desktop_has_its_gpu_and_no_limit(tmp_path: Path) -> None:
     assert machine.isa == ("sse4_2", "f16c", "avx2", "fma", "avx_vnni")
     assert machine.gpu == ("NVIDIA GeForce RTX 4060",)
     assert (machine.cores, machine.usable_cores, machine.memory_mib) == (20, 20.0, 31839)
+
+
+def test_a_board_tells_the_gpu_of_its_chip(tmp_path: Path) -> None:
+    compatible = "nvidia,p3737-0000+p3701-0000\0nvidia,p3701-0000\0nvidia,tegra234\0"
+    machine = read_machine(plant(tmp_path, {"proc/device-tree/compatible": compatible}))
+    assert (machine.gpu, machine.gpu_arch) == (("Orin",), ("sm_87",))
+
+
+def test_a_driver_that_names_its_gpu_only_leaves_the_architecture_empty(tmp_path: Path) -> None:
+    assert read_machine(plant(tmp_path, DESKTOP)).gpu_arch == ("",)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the tool is a script here")
+@pytest.mark.parametrize(
+    ("script", "gpus"),
+    [
+        (
+            "printf 'NVIDIA GeForce RTX 5070, 12.0\\nTesla T4, 7.5\\n'",
+            [["NVIDIA GeForce RTX 5070", "Tesla T4"], ["sm_120", "sm_75"]],
+        ),
+        ("printf 'Orin (nvgpu), [N/A]\\n'", [["Orin (nvgpu)"], [""]]),
+        ("echo 'NVIDIA-SMI has failed because it could not communicate with the driver, 9.9'; exit 9", None),
+        ("exit 0", None),
+    ],
+    ids=["two cards", "capability not told", "no driver", "nothing said"],
+)
+def test_the_drivers_own_tool_tells_names_and_architectures(
+    script: str, gpus: list[list[str]] | None, tmp_path: Path
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    code = (
+        "import json; from edgekit_runtime.machine import read_machine; found = read_machine(); "
+        "print(json.dumps([found.gpu, found.gpu_arch]))"
+    )
+
+    def read(path: str) -> object:
+        environment = {**os.environ, "PATH": path}
+        return json.loads(subprocess.check_output([sys.executable, "-c", code], env=environment))
+
+    without = read("/no-such-directory")
+    assert read(str(tmp_path)) == (gpus or without)
 
 
 @pytest.mark.parametrize(

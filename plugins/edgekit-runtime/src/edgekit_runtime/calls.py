@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from edgekit_runtime.codec import Table
@@ -34,12 +35,13 @@ class Reply:
 
 @dataclass(slots=True)
 class WorkerState:
-    """What lives in the worker from one call to the next."""
+    """What lives in the worker from one call to the next. scratch: its directory, once it has one."""
 
     sessions: dict[str, Session] = field(default_factory=dict)
     openers: dict[str, Opener] = field(default_factory=dict)
     meter: MemoryMeter | None = None
     opened: int = 0
+    scratch: Path | None = None
 
 
 class Reporter(Protocol):

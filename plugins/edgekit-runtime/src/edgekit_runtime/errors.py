@@ -12,6 +12,7 @@ EdgekitError                     message, hint, stable code, exit code
 ├── RunFailed                    run-failed          4   an inference failed or broke its contract
 ├── SessionClosed                session-closed      4   a session was used after close
 ├── ProtocolError                protocol-error      4   bytes on the worker pipe that are no frame
+├── TransferFailed               transfer-failed     4   a file could not be brought to a device, or back
 └── SelfTestFailed               self-test-failed    1   a package's goldens differ on this device
 """
 
@@ -116,6 +117,13 @@ class ProtocolError(EdgekitError):
     """The worker pipe carried bytes that are not a frame of this protocol."""
 
     code = "protocol-error"
+    exit_code = 4
+
+
+class TransferFailed(EdgekitError):
+    """A file could not be brought to a device or back, or is not there what it is here."""
+
+    code = "transfer-failed"
     exit_code = 4
 
 

@@ -22,6 +22,7 @@ from edgekit_runtime.calls import Call, Cancelled, Reply, WorkerState, caused_by
 from edgekit_runtime.codec import Table
 from edgekit_runtime.errors import EdgekitError, ProtocolError
 from edgekit_runtime.frames import PROTOCOL, Header, JsonValue, encode_header, read_frame, write_all
+from edgekit_runtime.supervisor import remove_left
 
 BEAT_SECONDS = 1.0
 #: While a timed loop runs, it beats itself between runs; the thread is only the second line.
@@ -77,6 +78,7 @@ class Loop:
             with contextlib.suppress(Exception):  # leaving anyway: a close that fails has no one to tell
                 session.close()
         self._stopping.set()
+        remove_left()
         return 0
 
     def send(self, header: Header, body: bytes = b"") -> None:
@@ -212,4 +214,5 @@ def _leave_at_once() -> None:
     """The host is gone: end this process and what it started, without clean-up that might hang."""
     if sys.platform != "win32" and os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
+    remove_left()
     os._exit(1)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from edgekit_runtime.cgroups import cpu_limit, memory_limit
+from edgekit_runtime.gpus import read_gpus
 from edgekit_runtime.values import Machine
 
 ROOT = Path("/")
@@ -79,6 +80,7 @@ _QEMU_ARM_CORE = (0x00, 0x051)
 def read_machine(root: Path = ROOT) -> Machine:
     """The fingerprint of the machine whose file system begins at `root`."""
     cpuinfo = _text(root / "proc/cpuinfo")
+    gpus = read_gpus(root)
     arch = platform.machine() if root == ROOT else recorded_arch(root) or platform.machine()
     cores = online_cores(root, cpuinfo)
     return Machine(
@@ -90,7 +92,8 @@ def read_machine(root: Path = ROOT) -> Machine:
         usable_cores=usable_cores(root, cores),
         memory_mib=memory_mib(root),
         device_tree=_text(root / "proc/device-tree/model").strip("\0 \n"),
-        gpu=gpu_names(root),
+        gpu=tuple(gpu.name for gpu in gpus),
+        gpu_arch=tuple(gpu.arch for gpu in gpus),
         emulated=is_emulated(root, arch, cpuinfo),
         governor=governor(root),
         python=platform.python_version(),
@@ -157,12 +160,6 @@ def governor(root: Path = ROOT) -> str:
     """The frequency governor; several are joined by "+", "" when the system does not tell."""
     files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
     return "+".join(sorted({_text(path).strip() for path in files} - {""}))
-
-
-def gpu_names(root: Path = ROOT) -> tuple[str, ...]:
-    """GPUs, as their kernel driver names them in /proc. No library is loaded to find out."""
-    files = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))
-    return tuple(name for path in files for name in _values(_text(path), "Model"))
 
 
 def is_emulated(root: Path, arch: str, cpuinfo: str) -> bool:

@@ -31,8 +31,10 @@ PACKAGE_START = re.compile(
     rb'PK\x03\x04.{4}\0\0.{16}\x0d\0\0\0manifest\.json\{\s*"schema": \d+,\s*"kind": "package"', re.DOTALL
 )
 
+#: What the artifact was compiled from, where a package carries it: the rest of the model's directory.
+SOURCE = "source"
 #: Directories a package may hold.
-PARTS = ("artifact", "processor", "golden")
+PARTS = ("artifact", "processor", "golden", SOURCE)
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT_MEASURED")
 
@@ -91,6 +93,11 @@ class PackageInfo:
     inputs: tuple[InputEntry, ...]
     files: tuple[FileEntry, ...]
     table: PackageTable
+
+
+def has_source(info: PackageInfo) -> bool:
+    """Whether the package carries the model that its artifact was compiled from."""
+    return any(entry.path.startswith(f"{SOURCE}/") for entry in info.files)
 
 
 def doubts(info: PackageInfo) -> list[str]:

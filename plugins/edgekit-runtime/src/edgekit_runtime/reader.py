@@ -24,6 +24,7 @@ from edgekit_runtime.archive import Archive, Limits
 from edgekit_runtime.calls import foreign
 from edgekit_runtime.errors import (
     DigestMismatch,
+    HardwareMissing,
     InputError,
     OpenFailed,
     PackageError,
@@ -34,7 +35,7 @@ from edgekit_runtime.errors import (
 from edgekit_runtime.goldens import Golden, read_goldens
 from edgekit_runtime.manifests import MANIFEST, FileEntry, safe_relative
 from edgekit_runtime.openers import load_opener
-from edgekit_runtime.package_info import PACKAGE_START, PackageInfo, info_from_bytes
+from edgekit_runtime.package_info import PACKAGE_START, SOURCE, PackageInfo, has_source, info_from_bytes
 from edgekit_runtime.pipelines import open_artifact
 from edgekit_runtime.processors import Processor, Row, load_processor
 from edgekit_runtime.processors.base import check_rows
@@ -57,11 +58,21 @@ def open_package(path: Path, *, limits: Limits = LIMITS) -> Package:
     with _verified(path, limits) as (archive, info):
         home = tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True)
         try:
-            _unpack(archive, info, path, Path(home.name))
+            needed = [entry for entry in info.files if not entry.path.startswith(f"{SOURCE}/")]
+            _unpack(archive, needed, path, Path(home.name))
         except BaseException:
             home.cleanup()
             raise
-    return Package(info, home)
+    return Package(info, home, path)
+
+
+def unpack_package(path: Path, home: Path, parts: Sequence[str], *, limits: Limits = LIMITS) -> None:
+    """Verify every byte of the package at `path`, then unpack `parts` of it, files or directories."""
+    with _verified(path, limits) as (archive, info):
+        wanted = [
+            entry for entry in info.files if any(f"{entry.path}/".startswith(f"{part}/") for part in parts)
+        ]
+        _unpack(archive, wanted, path, home)
 
 
 def read_info(path: Path, *, limits: Limits = LIMITS) -> PackageInfo:
@@ -82,9 +93,10 @@ def is_package(path: Path) -> bool:
 class Package:
     """An unpacked package. Its session opens on first use. A context manager; `close` removes it all."""
 
-    def __init__(self, info: PackageInfo, home: tempfile.TemporaryDirectory[str]) -> None:
+    def __init__(self, info: PackageInfo, home: tempfile.TemporaryDirectory[str], path: Path) -> None:
         self.info = info
         self._home = home
+        self._path = path
         self._session: Session | None = None
         self._processor: Processor | None = None
         self._closed = False
@@ -116,9 +128,21 @@ class Package:
                 device=table.device,
                 options=table.options,
             )
-            with foreign(OpenFailed, f"backend {table.backend!r} could not open {self.info.name}"):
-                self._session = open_artifact(opener, request)
+            try:
+                with foreign(OpenFailed, f"backend {table.backend!r} could not open {self.info.name}"):
+                    self._session = open_artifact(opener, request)
+            except HardwareMissing:
+                raise
+            except OpenFailed as refused:
+                raise OpenFailed(refused.message, hint=self._rebuilding(refused.hint)) from refused
         return self._session
+
+    def _rebuilding(self, hint: str) -> str:
+        """`hint`, and how this machine makes an artifact of its own where the package carries its source."""
+        if not has_source(self.info):
+            return hint
+        rebuild = f"`edgekit compile {self._path} -o DIR` builds it for this machine from the ONNX in it"
+        return f"{hint}; or {rebuild}" if hint else rebuild
 
     @property
     def processor(self) -> Processor | None:
@@ -219,7 +243,9 @@ class Package:
             raise SelfTestFailed(
                 f"{self.info.name}: {judgement.agreeing} of {judgement.cases} goldens agree: "
                 f"{judgement.reason}",
-                hint="this device or its engine version does not give the model's answers; do not use it",
+                hint=self._rebuilding(
+                    "this device or its engine version does not give the model's answers; do not use it"
+                ),
             )
         skipped = len(goldens) - len(fitting)
         if skipped and not judgement.reason:
@@ -286,13 +312,13 @@ def _hashed(archive: Archive, entry: FileEntry, path: Path) -> Iterator[bytes]:
         )
 
 
-def _unpack(archive: Archive, info: PackageInfo, path: Path, home: Path) -> None:
-    needed = sum(entry.size for entry in info.files) + _SPARE_BYTES
+def _unpack(archive: Archive, files: Sequence[FileEntry], path: Path, home: Path) -> None:
+    needed = sum(entry.size for entry in files) + _SPARE_BYTES
     try:
         free = shutil.disk_usage(home).free
         if free < needed:
             raise PackageError(f"{path} needs {needed} bytes in {home.parent}, {free} are free", hint=_SPACE)
-        for entry in info.files:
+        for entry in files:
             target = home / safe_relative(entry.path)
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with target.open("xb") as stream:

@@ -2,8 +2,9 @@
 
 A worker that hangs inside an engine cannot watch its own pipe, and one that dies by a signal cannot
 stop the processes it started. So the process that the device started only waits: when the host's
-end of stdin closes, or the worker ends, it kills the worker's process group and leaves with the
-worker's own status. Without `fork` (Windows) the worker watches its pipe itself.
+end of stdin closes, or the worker ends, it kills the worker's process group, removes the directories
+that the worker left to it, and leaves with the worker's own status. Without `fork` (Windows) the worker
+watches its pipe itself.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ import os
 import select
 import signal
 import sys
+import time
 
 _PR_SET_PDEATHSIG = 1
+#: Killed processes take a moment to stop writing.
+_REMOVING_SECONDS = 2.0
+_left: list[str] = []
+_left_pipe: list[int] = []
 
 
 def split_off() -> None:
@@ -26,16 +32,49 @@ def split_off() -> None:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, _noted)
+    left_read, left_write = os.pipe()
+    os.set_blocking(left_read, False)
     parent = os.getpid()
     worker = os.fork()
     if worker:
-        _watch(worker, wake_read)
+        os.close(left_write)
+        _watch(worker, wake_read, left_read)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.close(wake_read)
     os.close(wake_write)
+    os.close(left_read)
+    _left_pipe.append(left_write)
     os.setpgid(0, 0)
     _die_with(parent)
+
+
+def leave_to_supervisor(directory: str) -> None:
+    """From now on `directory` is removed when this worker has ended, whatever ends it.
+
+    Without a supervisor (Windows) only `remove_left` does that.
+    """
+    _left.append(directory)
+    for pipe in _left_pipe:
+        os.write(pipe, os.fsencode(directory) + b"\0")
+
+
+def remove_left() -> None:
+    """Remove what was left to the supervisor, in a worker that ends in peace or has no supervisor."""
+    _remove(_left)
+
+
+def _remove(directories: list[str]) -> None:
+    if not directories:
+        return
+    import shutil
+
+    ends = time.monotonic() + _REMOVING_SECONDS
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+        while os.path.lexists(directory) and time.monotonic() < ends:
+            time.sleep(0.05)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _die_with(parent: int) -> None:
@@ -51,7 +90,7 @@ def _die_with(parent: int) -> None:
             os._exit(1)
 
 
-def _watch(worker: int, wake: int) -> None:
+def _watch(worker: int, wake: int, left: int) -> None:
     """The supervisor's whole life. Never returns."""
     with contextlib.suppress(OSError):  # the worker did it first
         os.setpgid(worker, worker)
@@ -66,11 +105,13 @@ def _watch(worker: int, wake: int) -> None:
         if 0 in events:
             _kill_group(worker)
             os.waitpid(worker, 0)
+            _remove(_told(left))
             os._exit(1)
         _drain(wake)
         ended, status = os.waitpid(worker, os.WNOHANG)
         if ended:
             _kill_group(worker)
+            _remove(_told(left))
             _leave_like(status)
         if _terminated:
             _kill_group(worker)
@@ -95,12 +136,18 @@ def _let_go_of_output() -> None:
     os.close(nothing)
 
 
-def _drain(wake: int) -> None:
-    try:
-        while os.read(wake, 512):
-            pass
-    except BlockingIOError:
-        pass
+def _drain(pipe: int) -> bytes:
+    """Everything that waits in a pipe."""
+    read = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while piece := os.read(pipe, 4096):
+            read += piece
+    return bytes(read)
+
+
+def _told(left: int) -> list[str]:
+    """The directories that the worker left to this process."""
+    return [os.fsdecode(name) for name in _drain(left).split(b"\0") if name]
 
 
 def _kill_group(worker: int) -> None:

@@ -97,7 +97,8 @@ class Machine:
 
     arch: platform.machine() ("x86_64", "aarch64"); isa: the CPU features edgekit cares about;
     cores: online logical CPUs; usable_cores: after affinity and cgroup quota (may be fractional);
-    memory_mib: after the cgroup limit; device_tree: /proc/device-tree/model; gpu: GPU names.
+    memory_mib: after the cgroup limit; device_tree: /proc/device-tree/model; gpu: GPU names;
+    gpu_arch: the architecture of each of them ("sm_89"), "" where the system does not tell it.
     """
 
     arch: str
@@ -109,6 +110,7 @@ class Machine:
     memory_mib: int
     device_tree: str = ""
     gpu: tuple[str, ...] = ()
+    gpu_arch: tuple[str, ...] = ()
     emulated: bool = False
     governor: str = ""
     python: str = ""
