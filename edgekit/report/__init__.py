@@ -5,6 +5,7 @@ figures.py    what was measured, as rows
 terminal.py   a compact table          jsonfmt.py   report.json
 html.py       one page, no network     junit.py     one test case for each limit
 markdown.py   for a job's summary      charts/      the page's drawings
+calibrating.py  what the artifact was calibrated on
 """
 
 from __future__ import annotations

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgekit.report import wording
 from edgekit.report.wording import interval, number
-from edgekit.values import AccuracyRecord, GeneratedRecord, HeatRecord, LaunchRecord, ReportTable
+from edgekit.values import (
+    AccuracyRecord,
+    GeneratedRecord,
+    GoldenRecord,
+    HeatRecord,
+    LaunchRecord,
+    Outcome,
+    ReportTable,
+)
 from edgekit_runtime.values import Machine
 
 #: More shapes than this are told as one row; the page lists them all.
@@ -54,8 +63,13 @@ def measured_rows(table: ReportTable) -> Rows:
         yield "energy of one run, whole machine", f"{interval(table.energy_mj)} mJ"
     yield "artifact", f"{number(table.artifact_mib)} MiB"
     if table.golden is not None:
-        golden = table.golden
-        yield "goldens", f"{golden.agreeing} of {golden.cases} agree, max error {golden.max_abs_error:.3g}"
+        yield "goldens", _goldens(table.golden)
+
+
+def _goldens(golden: GoldenRecord) -> str:
+    if golden.outcome is Outcome.NOT_MEASURED:
+        return f"not compared: {golden.reason}"
+    return f"{golden.agreeing} of {golden.cases} agree, max error {golden.max_abs_error:.3g}"
 
 
 def _latency_rows(table: ReportTable) -> Rows:
@@ -160,13 +174,18 @@ def machine_rows(machine: Machine) -> Rows:
     yield "memory", f"{machine.memory_mib:,} MiB"
     optional = (
         ("board", machine.device_tree),
-        ("GPU", ", ".join(machine.gpu)),
+        ("GPU", ", ".join(_gpus(machine))),
         ("CPU features", " ".join(machine.isa)),
         ("governor", machine.governor),
         ("Python", machine.python),
         ("emulated", "yes" if machine.emulated else ""),
     )
     yield from ((name, text) for name, text in optional if text)
+
+
+def _gpus(machine: Machine) -> Iterator[str]:
+    for name, arch in itertools.zip_longest(machine.gpu, machine.gpu_arch, fillvalue=""):
+        yield f"{name} ({arch})" if arch else name
 
 
 #: Name, unit, reading and factor to the unit; the median and the range over the launches are told.

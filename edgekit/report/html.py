@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.files.manifests import Manifest
 from edgekit.report import charts, figures, wording
+from edgekit.report.calibrating import calibration_rows
 from edgekit.values import AccuracyRecord, ChangedRow, Check, Outcome, ReportTable
 from edgekit_runtime.values import OperatorTime
 
@@ -86,6 +87,7 @@ def render(manifest: Manifest) -> str:
         accuracy=[] if table.accuracy is None else list(figures.accuracy_rows(table.accuracy)),
         operators=_operators(table.operators),
         operators_sum=f"{sum(each.share for each in table.operators[:MOST_OPERATORS]):.1%}",
+        calibration=[] if table.calibration is None else list(calibration_rows(table.calibration)),
         sensitivity=_sensitivity(table),
         placement=_placement(table),
         machine=list(figures.machine_rows(table.machine)),

@@ -66,8 +66,8 @@ def _properties(suite: ElementTree.Element, table: ReportTable) -> None:
 
 
 def _golden_check(golden: GoldenRecord) -> Check:
-    reason = f"{golden.agreeing} of {golden.cases} cases agree"
-    reason += f"; {golden.reason}" if golden.reason else ""
+    told = (f"{golden.agreeing} of {golden.cases} cases agree" if golden.cases else "", golden.reason)
+    reason = "; ".join(text for text in told if text)
     return Check(key="goldens", limit=None, unit="", outcome=golden.outcome, reason=reason)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from edgekit.files.manifests import Manifest
 from edgekit.report import figures, wording
+from edgekit.report.calibrating import calibration_rows
 from edgekit.values import Check, Outcome, ReportTable
 
 _MARKS = {Outcome.PASS: "\N{WHITE HEAVY CHECK MARK}", Outcome.FAIL: "\N{CROSS MARK}"}
@@ -29,6 +30,10 @@ def render(manifest: Manifest) -> str:
         *_limits(table),
         _grid(("figure", "measured"), [_cells(row) for row in figures.figure_rows(table)]),
     ]
+    if table.calibration is not None:
+        warned = [("warning", line) for line in table.calibration.warnings]
+        found = [*calibration_rows(table.calibration), *warned]
+        parts.append(_grid(("calibrated on", ""), [_cells(row) for row in found]))
     if table.sensitivity:
         header = ("nodes quantized alone", "error of the outputs", "answers changed", "ms saved")
         parts.append(_grid(header, [_cells(row) for row in figures.sensitivity_rows(table)]))

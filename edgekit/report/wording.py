@@ -88,6 +88,8 @@ def _claim(table: ReportTable) -> str:
     confidence = f"at {table.confidence * 100:.6g} % confidence"
     if table.golden is not None and table.golden.outcome is Outcome.FAIL:
         return f"does not agree with the exported model: {table.golden.reason or 'goldens differ'}"
+    if table.golden is not None and table.golden.outcome is Outcome.NOT_MEASURED:
+        return f"is not proven: it was not run: {table.golden.reason}"
     if not table.checks:
         agrees = table.golden is not None and table.golden.outcome is Outcome.PASS
         return f"{'agrees with the exported model' if agrees else 'was not judged'}; no limit was given"

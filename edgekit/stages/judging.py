@@ -78,9 +78,14 @@ def read_judging_rows(
 
     Raises DataError, or UsageError for a metric that does not fit.
     """
+    return read_rows(path, task=task, labels=labels, mapped=mapped, need_label=needs_labels(task, metric))
+
+
+def needs_labels(task: Task, metric: str) -> bool:
+    """Whether rows that judge by this metric are read with their right answers. Raises UsageError for one
+    that does not fit."""
     # read_rows itself says why a task without columns is not judged on rows
-    need = not task.columns or needs_truth(task, fitting_metric(metric, task))
-    return read_rows(path, task=task, labels=labels, mapped=mapped, need_label=need)
+    return not task.columns or needs_truth(task, fitting_metric(metric, task))
 
 
 def _label_column(task: Task) -> Column | None:

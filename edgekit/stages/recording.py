@@ -30,11 +30,13 @@ MOST_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """Feeds of one part. runs: that it made; kept: of them, on the disk."""
+    """Feeds of one part. runs: that it made; kept: of them, on the disk; of: for each of those, which of the
+    whole's runs it was part of, from 0."""
 
     directory: Path
     runs: int
     kept: int
+    of: tuple[int, ...]
 
 
 class RunRecorder:
@@ -49,6 +51,7 @@ class RunRecorder:
         self.directory = directory
         self.runs = 0
         self.kept = 0
+        self.of: list[int] = []
         self._rows = rows
         self._random = random.Random(seed)
         self._row = 0
@@ -74,6 +77,7 @@ class RunRecorder:
         for _, feeds in sorted(self._drawn, key=lambda drawn: drawn[0]):
             (self.directory / f"{self.kept:06d}.safetensors").write_bytes(pack(feeds))
             self.kept += 1
+            self.of.append(self._row)
         self._row += 1
         self._seen = 0
         self._drawn = []
@@ -148,6 +152,8 @@ def record_parts(
                 recorder.end_row()
             on_progress(number, rows.count, "answering the calibration rows")
     return {
-        part: Recorded(directory=recorder.directory, runs=recorder.runs, kept=recorder.kept)
+        part: Recorded(
+            directory=recorder.directory, runs=recorder.runs, kept=recorder.kept, of=tuple(recorder.of)
+        )
         for part, recorder in recorders.items()
     }

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import DataError, UsageError
 from edgekit.files.digests import value_digest
+from edgekit.stages.asking import Asker
+from edgekit.stages.calibration_report import Statistics, unlike
 from edgekit.stages.compile_plan import CompilePlan
-from edgekit.stages.judging import JudgingOptions, read_judging_rows
+from edgekit.stages.drawing import different_rows
+from edgekit.stages.judging import JudgingOptions, needs_labels
 from edgekit.stages.reducing import Tuning
+from edgekit.stages.rows import CalibrationRows
 from edgekit.tasks import Row
+from edgekit.tasks.data import each_row
 from edgekit_runtime.errors import MissingDependency
 
 #: Fewer rows choose nothing: one answer more or less would decide.
 LEAST_ROWS = 50
+#: Runs of tune rows that calibration rows are compared with; more tell no more.
+_COMPARED = 300
 _HOW = "; --tune-data gives some"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneRows:
-    """tuning: None when nodes are not chosen; digests: of the rows; notes: for the manifest."""
+    """tuning: None when nodes are not chosen; digests: of the rows; notes: for the manifest; warnings: how
+    the calibration rows differ from them."""
 
     tuning: Tuning | None = None
     digests: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def read_tuning(plan: CompilePlan, calibrated: Collection[str]) -> TuneRows:
-    """The tune rows of a plan whose target limits the drop of accuracy. calibrated: digests of the
-    calibration rows, of which none is taken.
+def read_tuning(plan: CompilePlan, calibrated: CalibrationRows) -> TuneRows:
+    """The tune rows of a plan whose target limits the drop of accuracy, of which none is calibrated on.
 
     Raises UsageError for tune rows that nothing is to be done with, DataError for too few or unlabelled ones.
     """
@@ -43,39 +50,56 @@ def read_tuning(plan: CompilePlan, calibrated: Collection[str]) -> TuneRows:
                 hint="give --budget accuracy_drop=POINTS and --precision int8 or auto",
             )
         return TuneRows()
-    path = Path(given) if given is not None else plan.calibration
-    if path is None:
-        return TuneRows(notes=(f"accuracy was not tuned: no rows were given to choose nodes by{_HOW}",))
+    if given is not None:
+        return _given(plan, Path(given), calibrated)
+    if plan.calibration is None:
+        return _not_tuned("no rows were given to choose nodes by")
     try:
-        rows = _rows(plan, path, calibrated)
+        needed = needs_labels(plan.task, "")
     except (UsageError, MissingDependency) as problem:
-        if given is not None:
-            raise
-        return TuneRows(notes=(f"accuracy was not tuned: {problem.message}{_HOW}",))
-    if len(rows) < LEAST_ROWS:
-        if given is not None:
-            raise DataError(
-                f"{path}: {len(rows)} rows are too few to choose nodes by",
-                hint=f"give at least {LEAST_ROWS} labelled rows that are not calibrated on",
-            )
-        return TuneRows(
-            notes=(f"accuracy was not tuned: {len(rows)} rows are left beside calibration{_HOW}",)
-        )
-    return _tuning(plan, rows, path, given is None)
+        return _not_tuned(problem.message)
+    if calibrated.unlabelled and (needed or not calibrated.spare):
+        return _not_tuned(calibrated.unlabelled)
+    if len(calibrated.spare) < LEAST_ROWS:
+        return _not_tuned(f"{len(calibrated.spare)} rows are left beside calibration")
+    return _tuning(plan, calibrated.spare, "rows of the calibration file that are not calibrated on")
 
 
-def _rows(plan: CompilePlan, path: Path, calibrated: Collection[str]) -> Sequence[Row]:
+def _given(plan: CompilePlan, path: Path, calibrated: CalibrationRows) -> TuneRows:
     """At most as many as asked for, drawn by seed; different from each other and from those calibrated on."""
-    found = read_judging_rows(path, plan.task, plan.table.labels, plan.mapped, "")
-    own = {row.digest: row for row in found if row.digest not in calibrated}
-    rows = list(own.values())
-    most = plan.options.tune_rows
-    return rows if len(rows) <= most else random.Random(plan.options.seed).sample(rows, most)
+    found = each_row(
+        path,
+        task=plan.task,
+        labels=plan.table.labels,
+        mapped=plan.mapped,
+        need_label=needs_labels(plan.task, ""),
+    )
+    rows = different_rows(found, plan.options.tune_rows, plan.options.seed, set(calibrated.digests))
+    if len(rows) < LEAST_ROWS:
+        raise DataError(
+            f"{path}: {len(rows)} rows are too few to choose nodes by",
+            hint=f"give at least {LEAST_ROWS} labelled rows that are not calibrated on",
+        )
+    return _tuning(plan, rows, f"rows of {path.name}", _compared(plan, rows, calibrated))
 
 
-def _tuning(plan: CompilePlan, rows: Sequence[Row], path: Path, split: bool) -> TuneRows:
+def _compared(plan: CompilePlan, rows: Sequence[Row], calibrated: CalibrationRows) -> tuple[str, ...]:
+    if calibrated.seen is None:
+        return ()
+    asker = Asker(plan.task, plan.table.labels, plan.model / "processor", plan.table.signature)
+    there = Statistics(plan.table.signature)
+    for row in rows[:_COMPARED]:
+        for run in asker.runs(row):
+            there.see(run.feeds)
+    return tuple(unlike(calibrated.seen, there, "tune rows"))
+
+
+def _not_tuned(why: str) -> TuneRows:
+    return TuneRows(notes=(f"accuracy was not tuned: {why}{_HOW}",))
+
+
+def _tuning(plan: CompilePlan, rows: Sequence[Row], where: str, warnings: tuple[str, ...] = ()) -> TuneRows:
     digests = tuple(row.digest for row in rows)
-    where = "rows of the calibration file that are not calibrated on" if split else f"rows of {path.name}"
     tuning = Tuning(
         rows=rows,
         budget=plan.drop or 0.0,
@@ -84,4 +108,5 @@ def _tuning(plan: CompilePlan, rows: Sequence[Row], path: Path, split: bool) -> 
         digest=value_digest(digests),
         how=JudgingOptions(seed=plan.options.seed),
     )
-    return TuneRows(tuning=tuning, digests=digests, notes=(f"tuned on {len(rows):,} {where}",))
+    notes = (f"tuned on {len(rows):,} {where}",)
+    return TuneRows(tuning=tuning, digests=digests, notes=notes, warnings=warnings)

@@ -14,6 +14,8 @@ _SOUND = (
     "conv_kernel",
     "codevector_dim",
 )
+#: Models of sound whose config has no such key.
+_SOUND_TYPES = ("moonshine", "moonshine_streaming")
 #: Keys of models that take images or sound beside, or in the place of, text.
 _OTHER_INPUTS = ("vision_config", "audio_config", "image_size", "audio_encoder")
 
@@ -35,7 +37,7 @@ def _problem(config: Mapping[str, object]) -> str:
 
 def hears(config: Mapping[str, object]) -> bool:
     """Whether the model takes sound."""
-    return any(key in config for key in _SOUND)
+    return any(key in config for key in _SOUND) or config.get("model_type") in _SOUND_TYPES
 
 
 def not_single_label(config: Mapping[str, object]) -> str:

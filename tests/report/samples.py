@@ -14,6 +14,7 @@ from edgekit.targets.budgets import BUDGET_UNITS, budget_items
 from edgekit.values import (
     AccuracyRecord,
     Budget,
+    CalibrationReport,
     ChangedRow,
     Check,
     GoldenRecord,
@@ -22,7 +23,9 @@ from edgekit.values import (
     Interval,
     LaunchConditions,
     LaunchRecord,
+    Lengths,
     Outcome,
+    RangeRow,
     ReportTable,
     Sensitivity,
 )
@@ -276,10 +279,28 @@ def rich(count: int = 60, runs: int = 50, rows: int = 15, texts: bool = False) -
         workload_source="shapes",
         streams=4,
         heat=HeatRecord(seconds=60.0, windows_ms=(10.2, 10.4, 10.9, 11.6, 12.0, 12.1)),
+        calibration=calibration(),
         sensitivity=sensitivity(),
         kept_high=(sensitivity()[0].group,),
         operators=operators(),
         reproduce="edgekit validate build/kiosk --data test.jsonl --target ./kiosk.toml --confidence 0.99",
+    )
+
+
+def calibration() -> CalibrationReport:
+    """Of rows with an odd one among them."""
+    return CalibrationReport(
+        rows=300,
+        given=5400,
+        repeated=2,
+        lengths={"sequence": Lengths(least=6, lower=17, median=23, upper=31, most=53, workload=(128,))},
+        classes={"negative": 161, "positive": 139},
+        padding=0.0,
+        ranges=38,
+        range_rows=(
+            RangeRow(row=217, ranges=14, tensor="/encoder/layer.3/Add", width=82.5, width_without=21.04),
+        ),
+        warnings=("the longest row has sequence 53, not half of the workload's 128",),
     )
 
 

@@ -337,6 +337,16 @@ def test_page_and_markdown_show_what_quantizing_each_group_costs_and_what_was_ke
     assert "quantized alone" not in render("markdown", bare())
 
 
+def test_page_and_markdown_show_what_the_artifact_was_calibrated_on() -> None:
+    manifest = rich()
+    for text in (render("html", manifest), render("markdown", manifest)):
+        for told in ("300 of 5,400, 2 of them repeat another", "6 to 53, half of them 17 to 31, median 23"):
+            assert told in text
+        assert "negative 161, positive 139" in text and "row 217" in text and "14 of 38 ranges" in text
+        assert "82.5, without it 21" in text and "arning" in text and "sequence 53" in text
+    assert "calibrated on" not in render("html", bare()) + render("markdown", bare())
+
+
 def test_the_page_leaves_out_what_was_not_told(mixed: Manifest) -> None:
     text = render("html", mixed)
     for title in ("Costliest operators", "Mix of shapes", "Rows that changed", "steal", "stolen"):

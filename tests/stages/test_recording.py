@@ -42,6 +42,7 @@ def test_each_row_gives_some_runs_of_all_positions_in_their_order(tmp_path: Path
     found = steps(tmp_path / "feeds")
     assert (recorder.runs, recorder.kept, len(found)) == (8000, 400 * RUNS_PER_ROW, 400 * RUNS_PER_ROW)
     assert found == sorted(found) and len(set(found)) == len(found)
+    assert recorder.of == [row for row, _ in found]
     positions = Counter(step for _, step in found)
     expected = 400 * RUNS_PER_ROW / 20  # of each position; the spread of a fair draw is 8
     assert all(abs(positions[step] - expected) < 40 for step in range(20))

@@ -205,7 +205,7 @@ def test_a_csv_with_an_open_quote_is_refused(tmp_path: Path) -> None:
     assert "not CSV" in refused(path).message
 
 
-@pytest.mark.parametrize("name", ["rows.parquet", "rows"])
+@pytest.mark.parametrize("name", ["rows.npz", "rows"])
 def test_another_kind_of_file_is_refused(tmp_path: Path, name: str) -> None:
     assert ".jsonl" in refused(tmp_path / name).message
 

@@ -178,6 +178,10 @@ def _number(cell: object, plain: bool = False) -> float | None:
 
 def media(where: str, cell: object, source: Source) -> Path:
     """The path of a file that exists; relative ones start at the data file's folder."""
+    if isinstance(cell, dict | bytes):
+        raise _not(
+            where, cell, "a path", "write what it holds into files, and give their paths or the folder"
+        )
     name = text(where, cell, source)
     path = source.folder.absolute() / name
     try:

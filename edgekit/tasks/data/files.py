@@ -1,40 +1,50 @@
-"""Records of JSON lines and CSV files, as they are written."""
+"""Records of JSON lines, CSV and parquet files, as they are written."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import DataError
 
 JSON_LINES = (".jsonl", ".ndjson")
-SUFFIXES = (*JSON_LINES, ".csv")
+PARQUET = ".parquet"
+SUFFIXES = (*JSON_LINES, ".csv", PARQUET)
 _LINE_HINT = 'one object a line, such as {"text": "…", "label": "…"}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """number: of the row, from 1; where: what an error calls it; cells: column of the file -> JSON
-    value; plain: cells are texts whatever they stand for, as CSV has them."""
+    value; plain: cells are texts whatever they stand for, as CSV has them; names: of all columns of the
+    file, where cells are only some of them."""
 
     number: int
     where: str
     cells: Mapping[str, object]
     plain: bool
+    names: Collection[str] = ()
 
 
-def file_records(path: Path) -> Iterator[Record]:
-    """Every row of `path`, in order; blank lines are no rows. Raises DataError."""
+def file_records(path: Path, columns: Collection[str] = ()) -> Iterator[Record]:
+    """Every row of `path`, in order; blank lines are no rows. columns: those that are looked at, all when
+    empty; a format that can leaves others on the disk. Raises DataError."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise DataError(f"{path}: rows are read from {known}, not {suffix or 'this'}", hint="convert it")
-    reader = _json_lines if suffix in JSON_LINES else _csv_rows
     try:
-        yield from reader(path)
+        if suffix == PARQUET:
+            from edgekit.tasks.data.parquet import parquet_cells
+
+            for number, (cells, names) in enumerate(parquet_cells(path, columns), start=1):
+                where = f"{path}: row {number}"
+                yield Record(number=number, where=where, cells=cells, plain=False, names=names)
+        else:
+            yield from _json_lines(path) if suffix in JSON_LINES else _csv_rows(path)
     except UnicodeDecodeError as problem:
         raise DataError(
             f"{path}: not UTF-8: byte 0x{problem.object[problem.start]:02x} cannot be read",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,20 @@ def read_rows(
     mapped: Mapped | None = None,
     need_label: bool = True,
 ) -> tuple[Row, ...]:
-    """Every row of `path`, in order: a .jsonl or .csv file, or a folder with a folder for each class.
+    """Every row of `path`, in order; as `each_row`, all of them in memory."""
+    return tuple(each_row(path, task=task, labels=labels, mapped=mapped, need_label=need_label))
+
+
+def each_row(
+    path: Path,
+    *,
+    task: Task,
+    labels: Sequence[str],
+    mapped: Mapped | None = None,
+    need_label: bool = True,
+) -> Iterator[Row]:
+    """The rows of `path` one after another: of a .jsonl, .csv or .parquet file, or of a folder with a folder
+    for each class.
 
     labels: the model's, in class order. A label may be one of them, or its class number. With
     `need_label=False` (calibration) the label column is not read.
@@ -52,20 +65,27 @@ def read_rows(
     mapped = mapped or Mapped()
     if not task.columns:
         raise DataError(
-            f"{path}: a model of task {task.name!r} cannot be judged on rows", hint="leave out the file"
+            f"{path}: a model of task {task.name!r} cannot be judged on rows",
+            hint="leave out the file; --calibration takes the model's inputs as .npz",
         )
     columns = [column for column in task.columns if need_label or not column.label]
     if mapped.labels and need_label and not any(column.holds in _OF_LABELS for column in columns):
         raise DataError(f"--labels: rows of task {task.name!r} hold no labels", hint="leave it out")
     names = _column_names(columns, task, mapped)
     folder = _folder(path)
-    rows = []
-    for record in _records(path, task, mapped, need_label):
+    found = 0
+    for record in _records(path, task, mapped, need_label, tuple(names.values())):
         source = Source(folder=folder, plain=record.plain, labels=labels, renamed=mapped.labels)
-        rows.append(_row(record, names, source))
-    if not rows:
+        yield _row(record, names, source)
+        found += 1
+    if not found:
         raise DataError(f"{path}: holds no rows", hint=f"a row has the columns {_column_list(columns)}")
-    return tuple(rows)
+
+
+def count_rows(path: Path, *, task: Task, mapped: Mapped) -> int:
+    """How many rows `each_row` would give, which are not looked at. Raises DataError."""
+    names = [mapped.columns.get(column.name, column.name) for column in task.columns]
+    return sum(1 for _ in _records(path, task, mapped, need_label=False, columns=names[:1]))
 
 
 def media_files(
@@ -85,7 +105,7 @@ def media_files(
     source = Source(folder=_folder(path), plain=False, labels=(), renamed={})
     return tuple(
         media(f"{record.where}, column {name!r}", record.cells[name], source)
-        for record in _records(path, task, mapped, need_label=False)
+        for record in _records(path, task, mapped, need_label=False, columns=tuple(names.values()))
         for name in names.values()
         if record.cells.get(name)
     )
@@ -95,8 +115,12 @@ def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _records(path: Path, task: Task, mapped: Mapped, need_label: bool) -> Iterator[Record]:
-    return folder_records(path, task, mapped.columns, need_label) if path.is_dir() else file_records(path)
+def _records(
+    path: Path, task: Task, mapped: Mapped, need_label: bool, columns: Collection[str]
+) -> Iterator[Record]:
+    if path.is_dir():
+        return folder_records(path, task, mapped.columns, need_label)
+    return file_records(path, columns)
 
 
 def _column_names(columns: Sequence[Column], task: Task, mapped: Mapped) -> dict[Column, str]:
@@ -142,7 +166,7 @@ def _cells(record: Record, names: Mapping[Column, str]) -> _Cells:
             if column.required or not is_open:
                 cells[column] = cell
         elif column.required or name != column.name:
-            hint = f"{nearest(name, record.cells)} Map it with --columns {column.name}=NAME"
+            hint = f"{nearest(name, record.names or record.cells)} Map it with --columns {column.name}=NAME"
             raise DataError(f"{record.where} has no column {name!r}", hint=hint)
     return cells
 

@@ -145,12 +145,50 @@ def test_smaller_weights_are_refused_for_convolutions(compiled: Build) -> None:
         compiled(network(), "int4-weights")
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4-weights"])
-def test_a_model_quantized_before_is_recognized(compiled: Build, precision: str) -> None:
-    for earlier in ("int8", "int8-weights"):
-        artifact, _ = compiled(two_layers(), earlier)
-        with pytest.raises(PrecisionNotGiven, match="quantized already"):
-            compiled(artifact / "model.onnx", precision)
+@pytest.mark.parametrize("earlier", ["int8", "int8-weights", "int4-weights"])
+def test_a_model_quantized_before_is_passed_through_in_its_own_precision_alone(
+    compiled: Build, earlier: str
+) -> None:
+    artifact, _ = compiled(two_layers(), earlier)
+    again, built = compiled(artifact / "model.onnx", earlier)
+    assert any("was quantized before it came here" in note for note in built.notes)
+    assert error(again, earlier, two_layers(), vectors(1)[0]) < 0.2
+    for other in {"fp32", "int8", "int8-weights", "int4-weights"} - {earlier}:
+        with pytest.raises(PrecisionNotGiven, match=f"quantized already, to {earlier} "):
+            compiled(artifact / "model.onnx", other)
+
+
+def test_a_foreign_quantized_model_is_marked_with_its_precision(compiled: Build) -> None:
+    foreign = graph(compiled(two_layers(), "int8")[0])
+    del foreign.metadata_props[:]
+    artifact, _ = compiled(foreign, "int8")
+    assert [(entry.key, entry.value) for entry in graph(artifact).metadata_props] == [
+        ("edgekit.precision", "int8")
+    ]
+
+
+def test_no_node_of_a_quantized_model_can_be_kept_high(compiled: Build) -> None:
+    artifact, _ = compiled(two_layers(), "int8")
+    kept = next(node.name for node in graph(artifact).graph.node if node.name)
+    with pytest.raises(PrecisionNotGiven, match="no node can be kept high"):
+        compiled(artifact / "model.onnx", "int8", keep_high=(kept,))
+
+
+@pytest.mark.parametrize("ranges", ["minmax", "percentile"])
+def test_the_row_that_alone_sets_ranges_is_named(compiled: Build, ranges: str) -> None:
+    rows = vectors(20)
+    rows[13]["x"] = 50 * rows[13]["x"]
+    _, said = compiled(two_layers(), "int8", rows=rows, method="static", ranges=ranges)
+    assert said.ranges is not None and said.ranges.count >= 2
+    if ranges == "percentile":
+        assert said.ranges.setters == (), "no single row sets a percentile"
+        return
+    [found] = said.ranges.setters
+    assert found.run == 13 and found.ranges >= 1 and found.width > 10 * found.width_without
+    _, plain = compiled(two_layers(), "int8", rows=vectors(20), method="static")
+    assert plain.ranges is not None and plain.ranges.setters == ()
+    _, dynamic = compiled(two_layers(), "int8", rows=rows, method="dynamic")
+    assert dynamic.ranges is None, "those are found while it runs"
 
 
 def test_calibration_rows_that_are_all_the_same_are_refused(compiled: Build) -> None:

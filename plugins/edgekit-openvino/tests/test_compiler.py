@@ -100,6 +100,22 @@ def test_rows_are_read_anew_in_every_pass_up_to_the_limit(compiled: Build) -> No
     assert "from 5 rows" in said.notes[0]
 
 
+@pytest.mark.parametrize("kind", ["transformer", "none"])
+def test_the_row_that_alone_sets_ranges_is_named(compiled: Build, kind: str) -> None:
+    calibration = rows()
+    _, plain = compiled(two_layers(), "int8", calibration=calibration, model_type=kind)
+    assert plain.ranges is not None and plain.ranges.count >= 2 and plain.ranges.setters == ()
+    calibration[9] = {"x": 50 * calibration[9]["x"]}
+    _, said = compiled(two_layers(), "int8", calibration=calibration, model_type=kind)
+    assert said.ranges is not None and said.ranges.count == plain.ranges.count
+    [found] = said.ranges.setters
+    assert found.run == 9 and found.width > 2 * found.width_without
+    _, mean = compiled(two_layers(), "int8", calibration=calibration, model_type=kind, range="mean_minmax")
+    assert mean.ranges is not None and mean.ranges.setters == (), "no single row sets a mean"
+    _, stored = compiled(two_layers(), "int8-weights")
+    assert stored.ranges is None
+
+
 def test_rows_that_do_not_fit_the_model_are_refused(compiled: Build) -> None:
     with pytest.raises(CompileFailed, match=r"calibration row 1 does not fit.*shape \[1, 7\]"):
         compiled(two_layers(), "int8", calibration=[*rows(1), {"x": np.ones((1, 7), np.float32)}])
@@ -130,23 +146,39 @@ def test_a_precision_that_this_cpu_lacks_is_refused(compiled: Build, monkeypatch
         compiled(two_layers(), "bf16")
 
 
-def test_a_quantized_model_is_not_called_fp32(compiled: Build) -> None:
-    model = make(
+def test_no_node_can_be_kept_high_in_16_bits(compiled: Build) -> None:
+    with pytest.raises(PrecisionNotGiven, match="a whole graph in bf16"):
+        compiled(two_layers(), "bf16", keep_high=("layers/first",))
+
+
+def quantized_before() -> onnx.ModelProto:
+    """A product of both operands in int8, in the manner of QDQ."""
+    return make(
         [
             helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "q"),
             helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"], "d"),
-            helper.make_node("MatMul", ["d", "w"], ["y"], "layer"),
+            helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["wd"], "wd"),
+            helper.make_node("MatMul", ["d", "wd"], ["y"], "layer"),
         ],
-        [info("x", "batch", 8)],
-        [info("y", "batch", 8)],
+        [info("x", "batch", 64)],
+        [info("y", "batch", 64)],
         [
-            weights("w", 8, 8),
+            numpy_helper.from_array(np.arange(4096, dtype=np.int64).reshape(64, 64).astype(np.int8), "w"),
             numpy_helper.from_array(np.float32(0.1), "scale"),
             numpy_helper.from_array(np.int8(0), "zero"),
         ],
     )
-    with pytest.raises(PrecisionNotGiven, match="quantized already"):
-        compiled(model)
+
+
+def test_a_model_quantized_before_is_passed_through(compiled: Build) -> None:
+    artifact, built = compiled(quantized_before(), "int8")
+    assert any("node 'q' is a QuantizeLinear" in note for note in built.notes)
+    assert quantized(artifact) == (1, 1)
+
+
+def test_a_quantized_model_is_not_called_fp32(compiled: Build) -> None:
+    with pytest.raises(PrecisionNotGiven, match=r"quantized already, to int8 .node 'q' is a QuantizeLinear"):
+        compiled(quantized_before())
 
 
 def test_a_signature_that_is_not_the_models_is_refused(compiled: Build) -> None:

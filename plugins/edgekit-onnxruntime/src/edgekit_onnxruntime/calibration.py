@@ -12,12 +12,13 @@ import onnx
 import onnxruntime as ort
 
 from edgekit.api import CompileFailed, CompileRequest, InputError, ProgressCallback, read_feeds
+from edgekit_onnxruntime.beside import save_beside
 from edgekit_onnxruntime.session import ENGINE_ERRORS, PROVIDER, engine_signature
 from edgekit_runtime.session import Array, Feeds
 from edgekit_runtime.signatures import check_feeds
 
-#: Called with the name of a tensor and its value in one run.
-See = Callable[[str, Array], None]
+#: Called with the name of a tensor, the number of a run from 0, and its value there.
+See = Callable[[str, int, Array], None]
 
 
 def observe(
@@ -29,7 +30,7 @@ def observe(
 ) -> int:
     """Run every calibration row through `model` and show the float `tensors`, in the graph's order, to `see`.
 
-    `model` is the graph of the file `request.model`, or made of it; what it outputs is as before afterwards.
+    `model` is the graph of the file `request.model`, or made of it.
     Returns the number of rows. Raises `CompileFailed` for rows that do not fit, that are all the same, or
     whose activations are not finite: it names the row and the node.
     """
@@ -47,7 +48,7 @@ def observe(
         for name, value in zip(tensors, _run(engine, tensors, feeds, count), strict=True):
             _check_finite(name, value, makers, count)
             if value.size:
-                see(name, value)
+                see(name, count - 1, value)
     if count > 1 and len(seen) == 1:
         raise CompileFailed(
             f"all {count} calibration rows are the same: ranges learnt from them hold for nothing else",
@@ -60,29 +61,24 @@ def _watching(
     model: onnx.ModelProto, tensors: Sequence[str], request: CompileRequest
 ) -> ort.InferenceSession:
     """An engine that hands out `tensors`. Its graph is not optimized, so that each of them exists."""
-    outputs = list(model.graph.output)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = request.threads
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.disable_prepacking", "1")
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(request.model.parent)
-    )
     try:
-        with tempfile.TemporaryDirectory(prefix="edgekit-watching-") as scratch:
-            # From a file: the engine would keep a copy of bytes beside the weights it reads from them.
+        # The engine may have the weights' file open still, which Windows does not delete.
+        with tempfile.TemporaryDirectory(prefix="edgekit-watching-", ignore_cleanup_errors=True) as scratch:
             path = Path(scratch) / "watching.onnx"
-            onnx.save_model(model, path)
+            there = save_beside(model, [onnx.ValueInfoProto(name=name) for name in tensors], path)
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path",
+                str(request.model.parent if there else path.parent),
+            )
             return ort.InferenceSession(str(path), options, providers=[PROVIDER])
     except ENGINE_ERRORS as error:
         raise CompileFailed(f"onnxruntime cannot calibrate {request.model}: {error}") from error
-    finally:
-        del model.graph.output[:]
-        model.graph.output.extend(outputs)
 
 
 def _run(engine: ort.InferenceSession, tensors: Sequence[str], feeds: Feeds, row: int) -> list[Array]:

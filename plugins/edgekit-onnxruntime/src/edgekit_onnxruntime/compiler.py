@@ -13,6 +13,7 @@ from edgekit.api import (
     Compiled,
     CompileFailed,
     CompileRequest,
+    LearntRanges,
     OpenFailed,
     OpenRequest,
     OperatorSupport,
@@ -21,18 +22,19 @@ from edgekit.api import (
     ProgressCallback,
     Support,
     Target,
+    passed_through,
 )
 from edgekit_onnxruntime import quantize
 from edgekit_onnxruntime.graph import (
     check_names,
     data_files,
     is_half,
-    is_quantized,
     load_graph,
     operator_counts,
     operator_name,
 )
 from edgekit_onnxruntime.session import ENGINE_ERRORS, MODEL_FILE, PROVIDER, open_session
+from edgekit_onnxruntime.settings import mark
 
 PRECISIONS = ("fp32", "int8", "int8-weights", "int4-weights")
 _SMALL = 1024
@@ -65,17 +67,29 @@ class Compiler:
     def compile(self, request: CompileRequest, progress: ProgressCallback) -> Compiled:
         """Write `model.onnx`, and its data files if it has any; then open it once as a device would."""
         progress(0, 3, "reading the model")
-        _check(request)
-        if request.precision != "fp32":
-            progress(1, 3, "quantizing")
-            files, notes = quantize.quantize(request, progress)
-        else:
-            progress(1, 3, "copying")
-            files, notes = _copied(request), ()
+        given = _check(request)
+        files, notes, ranges = _written(request, given, progress)
         progress(2, 3, "opening the result")
         _open_once(request)
         progress(3, 3, "done")
-        return Compiled(files=files, precision=request.precision, engine_versions=versions(), notes=notes)
+        return Compiled(
+            files=files,
+            precision=request.precision,
+            engine_versions=versions(),
+            notes=notes,
+            ranges=ranges,
+        )
+
+
+def _written(
+    request: CompileRequest, given: str, progress: ProgressCallback
+) -> tuple[tuple[str, ...], tuple[str, ...], LearntRanges | None]:
+    """Files, notes and learnt ranges. given: what to note of a model that is quantized already."""
+    if request.precision != "fp32" and not given:
+        progress(1, 3, "quantizing")
+        return quantize.quantize(request, progress)
+    progress(1, 3, "copying")
+    return (_marked(request), (given,), None) if given else (_copied(request), (), None)
 
 
 def versions() -> dict[str, str]:
@@ -83,23 +97,21 @@ def versions() -> dict[str, str]:
     return {"onnxruntime": ort.__version__, "onnx": onnx.__version__}
 
 
-def _check(request: CompileRequest) -> None:
-    """The model is held no longer than this: what follows needs its memory."""
+def _check(request: CompileRequest) -> str:
+    """What to note of a model that is quantized already, "" for one that is not.
+
+    The model is held no longer than this: what follows needs its memory.
+    """
     model = load_graph(request.model)
     check_names(model, request.keep_high)
-    _check_precision(request, model)
+    return _check_precision(request, model)
 
 
-def _check_precision(request: CompileRequest, model: onnx.ModelProto) -> None:
+def _check_precision(request: CompileRequest, model: onnx.ModelProto) -> str:
     if request.precision not in PRECISIONS:
         raise PrecisionNotGiven(
             f"onnxruntime's CPU provider has no {request.precision}: it would convert to fp32 and back",
             hint=f"compile for {', '.join(PRECISIONS)}, or use another backend",
-        )
-    if is_quantized(model):
-        raise PrecisionNotGiven(
-            f"{request.model} is quantized already, so it can be neither fp32 nor quantized again",
-            hint="export the model without quantization",
         )
     if is_half(model):
         raise PrecisionNotGiven(
@@ -107,6 +119,16 @@ def _check_precision(request: CompileRequest, model: onnx.ModelProto) -> None:
             f"partly in 32 bits, not in {request.precision}",
             hint="export the model in float32",
         )
+    return passed_through(model, request)
+
+
+def _marked(request: CompileRequest) -> tuple[str, ...]:
+    """The model as it is, with the precision that it has by itself written into it."""
+    files = _copied(request)
+    model = onnx.load(request.workdir / MODEL_FILE, load_external_data=False)
+    mark(model, request.precision)
+    onnx.save_model(model, request.workdir / MODEL_FILE)
+    return files
 
 
 def _copied(request: CompileRequest) -> tuple[str, ...]:

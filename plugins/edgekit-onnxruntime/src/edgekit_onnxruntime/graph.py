@@ -14,15 +14,6 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from edgekit.api import CompileFailed, UnknownName
 
 _FLOAT16 = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-_QUANTIZERS = (
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "MatMulInteger",
-    "ConvInteger",
-    "MatMulNBits",
-    "GatherBlockQuantized",
-)
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -100,11 +91,6 @@ def operator_counts(model: onnx.ModelProto) -> Counter[str]:
 def is_half(model: onnx.ModelProto) -> bool:
     """Whether any weight is stored in 16 bits."""
     return any(tensor.data_type in _FLOAT16 for tensor in tensors(model.graph))
-
-
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether the graph already computes with quantized values."""
-    return any(node.op_type in _QUANTIZERS or node.op_type.startswith("QLinear") for node in nodes(model))
 
 
 def check_names(model: onnx.ModelProto, wanted: Iterable[str]) -> None:

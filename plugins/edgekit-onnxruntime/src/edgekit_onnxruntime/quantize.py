@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.api import CompileRequest, PrecisionNotGiven, ProgressCallback
+from edgekit.api import CompileRequest, LearntRanges, PrecisionNotGiven, ProgressCallback
 from edgekit_onnxruntime import dynamic
 from edgekit_onnxruntime.arithmetic import arithmetic
 from edgekit_onnxruntime.graph import load_graph
@@ -14,8 +14,10 @@ from edgekit_onnxruntime.settings import Settings
 _BLOCK_SIZE = {"int8-weights": 128, "int4-weights": 32}
 
 
-def quantize(request: CompileRequest, progress: ProgressCallback) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Write the model in `request.precision`; return its files and notes.
+def quantize(
+    request: CompileRequest, progress: ProgressCallback
+) -> tuple[tuple[str, ...], tuple[str, ...], LearntRanges | None]:
+    """Write the model in `request.precision`; return its files, notes, and the ranges that it learnt.
 
     Raises `PrecisionNotGiven` where the precision has too little to gain or rows are lacking.
     """
@@ -24,7 +26,7 @@ def quantize(request: CompileRequest, progress: ProgressCallback) -> tuple[tuple
         from edgekit_onnxruntime import weights  # the library's quantizer takes a second to import
 
         planned.check(request.precision, convolutions=False)
-        return weights.build(request, planned, _settings(request, signed=True))
+        return *weights.build(request, planned, _settings(request, signed=True)), None
     method = planned.method(
         str(request.options.get("method", "auto")), calibrated=request.calibration is not None
     )
@@ -33,13 +35,14 @@ def quantize(request: CompileRequest, progress: ProgressCallback) -> tuple[tuple
     planned.check("int8", convolutions=method == "static")
     choice = arithmetic(request.target, str(request.options.get("weight_type", "auto")))
     settings = _settings(request, signed=choice.signed)
+    ranges = None
     if method == "static":
         from edgekit_onnxruntime import static  # it imports the library's calibrators, which take a second
 
-        files, notes = static.build(request, planned, settings, progress)
+        files, notes, ranges = static.build(request, planned, settings, progress)
     else:
         files, notes = dynamic.build(request, planned, settings, progress)
-    return files, (notes[0], *choice.why, *notes[1:])
+    return files, (notes[0], *choice.why, *notes[1:]), ranges
 
 
 def _settings(request: CompileRequest, *, signed: bool) -> Settings:

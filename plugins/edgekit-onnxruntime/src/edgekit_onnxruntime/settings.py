@@ -66,7 +66,9 @@ def is_large(model: onnx.ModelProto) -> bool:
 
 def mark(model: onnx.ModelProto, precision: str) -> None:
     """Write into the model which precision it is of, for the session to check."""
-    model.metadata_props.append(onnx.StringStringEntryProto(key=PRECISION_KEY, value=precision))
+    kept = [entry for entry in model.metadata_props if entry.key != PRECISION_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=PRECISION_KEY, value=precision)])
 
 
 def written(output: Path) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class Peaks:
     def __init__(self) -> None:
         self.values: dict[str, Array] = {}
 
-    def see(self, name: str, value: Array) -> None:
+    def see(self, name: str, run: int, value: Array) -> None:
         """Take in one row's value of a tensor."""
         largest = np.abs(value.reshape(-1, value.shape[-1])).max(axis=0)
         self.values[name] = np.maximum(self.values.get(name, largest), largest)

@@ -7,7 +7,8 @@ what a multiplication reads is quantized, not what it gives, which costs ten tim
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import HistogramCollector, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgekit.api import CompileFailed, CompileRequest, PrecisionNotGiven, ProgressCallback
+from edgekit.api import (
+    CompileFailed,
+    CompileRequest,
+    LearntRanges,
+    PrecisionNotGiven,
+    ProgressCallback,
+    RangeWatch,
+)
 from edgekit_onnxruntime.calibration import observe
 from edgekit_onnxruntime.embeddings import quantize_embeddings
 from edgekit_onnxruntime.graph import check_names
@@ -59,15 +67,23 @@ class Ranges:
 
     def __init__(self, method: str) -> None:
         self._limits: dict[str, tuple[float, float]] = {}
+        self._watch = RangeWatch()
         self._collector = None if method == "minmax" else _collector(method)
 
-    def see(self, name: str, value: Array) -> None:
+    def see(self, name: str, run: int, value: Array) -> None:
         """Take in one row's value of a tensor."""
         low, high = self._limits.get(name, (0.0, 0.0))
-        self._limits[name] = (min(low, float(value.min())), max(high, float(value.max())))
+        least, most = float(value.min()), float(value.max())
+        self._limits[name] = (min(low, least), max(high, most))
+        self._watch.see(name, run, least, most)
         if self._collector is not None:
             with library():
                 self._collector.collect({name: value})
+
+    def rows(self, quantized: Collection[str]) -> LearntRanges:
+        """Which rows set the ranges of these tensors. No single row sets those that histograms tell."""
+        found = self._watch.found(quantized)
+        return found if self._collector is None else replace(found, setters=())
 
     def found(self) -> TensorsData:
         """The ranges as the library takes them."""
@@ -85,8 +101,8 @@ class Ranges:
 
 def build(
     request: CompileRequest, planned: Plan, settings: Settings, progress: ProgressCallback
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Write the quantized model; return its files and what is to be noted."""
+) -> tuple[tuple[str, ...], tuple[str, ...], LearntRanges]:
+    """Write the quantized model; return its files, what is to be noted, and which rows set the ranges."""
     if request.calibration is None:
         raise PrecisionNotGiven(
             "static int8 learns the ranges of activations from calibration rows, and there are none",
@@ -101,13 +117,15 @@ def build(
         quantize_embeddings(model, settings.keep_high)
     mark(model, "int8")
     made = _quantized(model, types, ranges, settings, inputs_only=attention)
+    nodes = made.model.graph.node
+    quantized = {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
     made.save_model_to_file(str(settings.output), is_large(model))
     built, total = _verify(settings)
     notes = (
         f"{built} of {total} convolutions and multiplications are int8, with ranges by {settings.ranges} "
         f"from {rows} calibration rows",
     )
-    return written(settings.output), notes
+    return written(settings.output), notes, ranges.rows(quantized)
 
 
 def _prepared(path: Path, keep_high: Sequence[str]) -> onnx.ModelProto:

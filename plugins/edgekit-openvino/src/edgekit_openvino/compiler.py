@@ -21,6 +21,7 @@ from edgekit.api import (
     ProgressCallback,
     Support,
     Target,
+    passed_through,
 )
 from edgekit_openvino.description import Description, signature_mismatch
 from edgekit_openvino.engine import DEVICE, HINTS, WEIGHTS_ONLY, missing_capability, ov, version
@@ -31,7 +32,6 @@ from edgekit_openvino.names import (
     nodes,
     operator_counts,
     operator_name,
-    refuse_quantized,
 )
 from edgekit_openvino.session import MODEL_FILE, WEIGHTS_FILE, open_session
 
@@ -71,17 +71,20 @@ class Compiler:
         core = ov.Core()
         source = load_graph(request.model)
         _check_precision(core, request.precision)
-        refuse_quantized(source, request.model)
+        given = passed_through(source, request)
         model = _read(core, request.model)
         mismatch = signature_mismatch(model, request.signature)
         if mismatch:
             raise CompileFailed(f"{request.model} is not what its signature says: {mismatch}")
         kept = kept_nodes(model, source, request.keep_high)
-        del source  # it may hold the weights a second time
+        _check_whole(request)
         description, notes = _description(request)
         _check_capable(core, description.rest)
-        if request.precision in LOWERED:
-            model, said = lower(core, model, request, kept, progress)
+        ranges = None
+        if given:
+            notes = (given, *notes)
+        elif request.precision in LOWERED:
+            model, said, ranges = lower(core, model, request, kept, progress)
             notes = (*said, *notes)
         progress(1, 3, "writing")
         description.write(model)
@@ -95,6 +98,7 @@ class Compiler:
             precision=request.precision,
             engine_versions=versions(),
             notes=notes,
+            ranges=ranges,
         )
 
 
@@ -110,6 +114,14 @@ def _check_precision(core: ov.Core, precision: str) -> None:
     if precision not in HINTS:
         raise PrecisionNotGiven(f"OpenVINO has no precision {precision!r}", hint=f"one of {', '.join(HINTS)}")
     _check_capable(core, precision)
+
+
+def _check_whole(request: CompileRequest) -> None:
+    if request.keep_high and request.precision in ("bf16", "fp16"):
+        raise PrecisionNotGiven(
+            f"OpenVINO computes a whole graph in {request.precision}: no node can be kept high",
+            hint="leave --keep-high out, or compile for int8",
+        )
 
 
 def _check_capable(core: ov.Core, precision: str) -> None:

@@ -6,6 +6,7 @@ from edgekit.api import (
     BackendUnavailable,
     CompileFailed,
     CompileRequest,
+    LearntRanges,
     PrecisionNotGiven,
     ProgressCallback,
 )
@@ -24,8 +25,9 @@ def lower(
     request: CompileRequest,
     kept: tuple[str, ...],
     progress: ProgressCallback,
-) -> tuple[ov.Model, tuple[str, ...]]:
-    """The model in the precision asked for, and what to note. kept: OpenVINO's names that stay high."""
+) -> tuple[ov.Model, tuple[str, ...], LearntRanges | None]:
+    """The model in the precision asked for, what to note, and the ranges that it learnt from calibration
+    rows. kept: OpenVINO's names that stay high."""
     try:
         import nncf  # noqa: F401
     except (ImportError, AttributeError) as error:  # the latter when nncf is too new for this openvino
@@ -33,9 +35,12 @@ def lower(
             f"{request.precision} needs nncf, which cannot be imported: {error}",
             hint="pip install 'edgekit-openvino[compile]'",
         ) from error
+    rows = _rows(request, progress)
+    if rows is not None:
+        check_answers(core, model, rows)
     if request.precision == "int8":
-        return _quantized(core, model, request, kept, progress)
-    return _compressed(core, model, request, kept, progress)
+        return _quantized(core, model, request, kept, rows)
+    return *_compressed(model, request, kept, rows), None
 
 
 def _quantized(
@@ -43,17 +48,15 @@ def _quantized(
     model: ov.Model,
     request: CompileRequest,
     kept: tuple[str, ...],
-    progress: ProgressCallback,
-) -> tuple[ov.Model, tuple[str, ...]]:
-    from edgekit_openvino import quantize
+    rows: CalibrationRows | None,
+) -> tuple[ov.Model, tuple[str, ...], LearntRanges]:
+    from edgekit_openvino import library, quantize, ranges
 
-    rows = _rows(request, progress)
     if rows is None:
         raise CompileFailed(
             "int8 on openvino learns the ranges of activations from calibration rows, and there are none",
             hint="--calibration FILE, with some hundred rows like those the model will see",
         )
-    check_answers(core, model, rows)
     settings = quantize.Settings(
         model_type=str(request.options.get("model_type", "auto")),
         preset=str(request.options.get("preset", "auto")),
@@ -62,28 +65,22 @@ def _quantized(
     )
     made = quantize.quantize(model, rows, settings)
     check_ranges(made)
-    quantize.check_kept(made, kept)
+    library.check_kept(made, kept, quantize.is_quantized)
     built, total = quantize.count_quantized(made)
     if not built:
         raise PrecisionNotGiven(
             f"NNCF quantized none of the model's {total} multiplications and convolutions",
             hint="compile for fp32, or keep fewer nodes high",
         )
-    return made, (f"{built} of {total} multiplications and convolutions are int8, from {len(rows)} rows",)
+    note = f"{built} of {total} multiplications and convolutions are int8, from {len(rows)} rows"
+    return made, (note,), ranges.learnt_ranges(core, made, rows, settings.range)
 
 
 def _compressed(
-    core: ov.Core,
-    model: ov.Model,
-    request: CompileRequest,
-    kept: tuple[str, ...],
-    progress: ProgressCallback,
+    model: ov.Model, request: CompileRequest, kept: tuple[str, ...], rows: CalibrationRows | None
 ) -> tuple[ov.Model, tuple[str, ...]]:
     from edgekit_openvino import weights
 
-    rows = _rows(request, progress)
-    if rows is not None:
-        check_answers(core, model, rows)
     settings = weights.WeightSettings(
         precision=request.precision,
         scheme=str(request.options.get("weights", "auto")),

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgekit.api import CompileFailed, PrecisionNotGiven, UnknownName
+from edgekit.api import CompileFailed, UnknownName
 from edgekit_openvino.engine import ov
 
 #: Operators that int8 is about: OpenVINO's types, and the ONNX ones they come from.
@@ -21,25 +21,11 @@ MULTIPLIES = (
     "ConvolutionBackpropData",
     "GroupConvolutionBackpropData",
 )
-#: Operators that only quantized graphs hold.
-_QUANTIZED = (
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "MatMulInteger",
-    "ConvInteger",
-    "MatMulNBits",
-    "FakeQuantize",
-    "QGemm",
-    "QAttention",
-    "DynamicQuantizeMatMul",
-    "GatherBlockQuantized",
-)
 _MULTIPLIES_ONNX = ("MatMul", "Gemm", "Conv", "ConvTranspose")
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """The ONNX graph without its external data. Raises `CompileFailed` naming the damaged file."""
+    """The ONNX graph without the values of its weights. Raises `CompileFailed` naming the damaged file."""
     try:
         model = onnx.load(path, load_external_data=False)
     except FileNotFoundError as error:
@@ -50,7 +36,18 @@ def load_graph(path: Path) -> onnx.ModelProto:
         ) from error
     if not model.graph.output:
         raise CompileFailed(f"{path} holds no graph", hint="the file is empty or truncated")
-    return model
+    # Into a message of its own: deleting weights from one gives no memory back.
+    graph = onnx.GraphProto(
+        name=model.graph.name,
+        node=model.graph.node,
+        input=model.graph.input,
+        output=model.graph.output,
+        initializer=[
+            onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            for tensor in model.graph.initializer
+        ],
+    )
+    return onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)
 
 
 def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -71,17 +68,6 @@ def operator_name(node: onnx.NodeProto) -> str:
 def operator_counts(model: onnx.ModelProto) -> Counter[str]:
     """How often each operator occurs."""
     return Counter(operator_name(node) for node in nodes(model.graph))
-
-
-def refuse_quantized(model: onnx.ModelProto, path: Path) -> None:
-    """Raise `PrecisionNotGiven` naming the first node of a graph that was quantized before it came here."""
-    for node in nodes(model.graph):
-        if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
-            raise PrecisionNotGiven(
-                f"{path} is quantized already (node {node.name or node.output[0]!r} is a {node.op_type}), so "
-                "no precision can be given to it",
-                hint="export the model without quantization, and ask for the precision here",
-            )
 
 
 def kept_nodes(model: ov.Model, source: onnx.ModelProto, keep_high: Sequence[str]) -> tuple[str, ...]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import nncf
+import numpy as np
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-from edgekit.api import CompileFailed, InputError, PrecisionNotGiven
 from edgekit_openvino.calibration import CalibrationRows
 from edgekit_openvino.engine import ov
-from edgekit_openvino.names import MULTIPLIES
+from edgekit_openvino.library import library, origin, products, scope
+from edgekit_runtime.session import Array
 
-#: Between a quantized value and the node that uses it there may stand these.
-_PASS_ON = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
+if TYPE_CHECKING:
+    from nncf.common.graph import NNCFGraph, NNCFNode
+
 _RANGES = {
     "minmax": RangeEstimatorParametersSet.MINMAX,
     "mean_minmax": RangeEstimatorParametersSet.MEAN_MINMAX,
@@ -37,34 +38,46 @@ class Settings:
 
 def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.Model:
     """The quantized model. Raises `CompileFailed` with NNCF's reason."""
-    nncf.set_log_level(logging.ERROR)
     transformer = settings.model_type == "transformer" or (
         settings.model_type == "auto" and has_attention(model)
     )
-    scope = nncf.IgnoredScope(names=list(settings.ignored)) if settings.ignored else None
+    with (
+        library("quantize the model", hint="the calibration rows may not fit the model's inputs"),
+        _smoothed_in_32_bits(),
+    ):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(rows),
+            subset_size=len(rows),
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+            preset=_PRESETS.get(settings.preset, nncf.QuantizationPreset.PERFORMANCE),
+            ignored_scope=scope(settings.ignored),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=_RANGES[settings.range]
+            ),
+        )
+
+
+@contextlib.contextmanager
+def _smoothed_in_32_bits() -> Iterator[None]:
+    """NNCF 3.4 smooths weights in 64 bits and holds all of them so before it stores the first in 32: one and
+    a half times the model. Rounded when they are made they are the same numbers."""
     try:
-        # NNCF draws progress bars on stdout; progress is told through the callback instead.
-        with contextlib.redirect_stdout(io.StringIO()):
-            return nncf.quantize(
-                model,
-                nncf.Dataset(rows),
-                subset_size=len(rows),
-                model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-                preset=_PRESETS.get(settings.preset, nncf.QuantizationPreset.PERFORMANCE),
-                ignored_scope=scope,
-                advanced_parameters=nncf.AdvancedQuantizationParameters(
-                    activations_range_estimator_params=_RANGES[settings.range]
-                ),
-            )
-    except InputError:
-        raise
-    except (nncf.ValidationError, nncf.InternalError, nncf.ParameterNotSupportedError) as error:
-        raise CompileFailed(f"NNCF could not quantize the model: {error}") from error
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise CompileFailed(
-            f"NNCF could not quantize the model: {type(error).__name__}: {error}",
-            hint="the calibration rows may not fit the model's inputs",
-        ) from error
+        from nncf.quantization.algorithms.smooth_quant.openvino_backend import OVSmoothQuantAlgoBackend
+    except ImportError:  # another version keeps it elsewhere; this is about memory only
+        yield
+        return
+    given = OVSmoothQuantAlgoBackend.weight_update_command
+
+    def narrowed(node: NNCFNode, graph: NNCFGraph, weights: Array) -> object:
+        wide = weights.dtype == np.float64
+        return given(node, graph, weights.astype(np.float32) if wide else weights)
+
+    OVSmoothQuantAlgoBackend.weight_update_command = staticmethod(narrowed)
+    try:
+        yield
+    finally:
+        OVSmoothQuantAlgoBackend.weight_update_command = staticmethod(given)
 
 
 def has_attention(model: ov.Model) -> bool:
@@ -78,21 +91,13 @@ def has_attention(model: ov.Model) -> bool:
 
 def count_quantized(model: ov.Model) -> tuple[int, int]:
     """Multiplications and convolutions whose two operands are quantized; and all that there are."""
-    multiplies = [node for node in model.get_ops() if node.get_type_name() in MULTIPLIES]
-    return sum(is_quantized(node) for node in multiplies), len(multiplies)
+    found = products(model)
+    return sum(is_quantized(node) for node in found), len(found)
 
 
 def is_quantized(node: ov.Node) -> bool:
     """Whether both operands of a multiplication come quantized."""
-    return all(_is_low(source.get_source_output().get_node(), depth=6) for source in node.inputs()[:2])
-
-
-def check_kept(model: ov.Model, ignored: Sequence[str]) -> None:
-    """Raise `PrecisionNotGiven` when a node that was to stay high is quantized all the same."""
-    for node in model.get_ops():
-        name = node.get_friendly_name()
-        if node.get_type_name() in MULTIPLIES and name in ignored and is_quantized(node):
-            raise PrecisionNotGiven(f"{name!r} was to be kept high and was quantized")
+    return all(_is_low(origin(source)) for source in node.inputs()[:2])
 
 
 def _feeds_product(node: ov.Node, depth: int) -> bool:
@@ -106,12 +111,7 @@ def _feeds_product(node: ov.Node, depth: int) -> bool:
     return False
 
 
-def _is_low(node: ov.Node, depth: int) -> bool:
+def _is_low(node: ov.Node) -> bool:
     kind = node.get_type_name()
-    if kind == "FakeQuantize":
-        return True
-    if kind == "Constant":
-        return node.get_output_element_type(0) in (ov.Type.i8, ov.Type.u8)
-    if kind not in _PASS_ON or not depth:
-        return False
-    return _is_low(node.input(0).get_source_output().get_node(), depth - 1)
+    stored = kind == "Constant" and node.get_output_element_type(0) in (ov.Type.i8, ov.Type.u8)
+    return stored or kind == "FakeQuantize"

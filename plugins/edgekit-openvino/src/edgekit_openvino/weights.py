@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 from collections import Counter
 from dataclasses import dataclass
 
@@ -13,10 +10,10 @@ import numpy as np
 from nncf import CompressWeightsMode
 from nncf.quantization.advanced_parameters import AdvancedCompressionParameters, GroupSizeFallbackMode
 
-from edgekit.api import CompileFailed, InputError, PrecisionNotGiven
+from edgekit.api import CompileFailed, PrecisionNotGiven
 from edgekit_openvino.calibration import CalibrationRows
 from edgekit_openvino.engine import ops, ov
-from edgekit_openvino.names import MULTIPLIES
+from edgekit_openvino.library import check_kept, library, origin, products, scope
 
 _MODES = {
     ("int8-weights", "symmetric"): CompressWeightsMode.INT8_SYM,
@@ -26,9 +23,8 @@ _MODES = {
 }
 #: Which is nearer to fp32; the README has the figures.
 _NEARER = {"int8-weights": "asymmetric", "int4-weights": "symmetric"}
-#: Types of stored weights, and between them and the product there may stand the others.
+#: Types of stored weights.
 _STORED = {"i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
-_PASS_ON = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")
 #: Groups are made smaller down to this where a channel is no multiple of the group size.
 _SMALLEST_GROUP = 16
 _MATRIX = 2
@@ -56,39 +52,27 @@ def compress(
             f"group_size is {settings.group_size}, and no group is smaller than {_SMALLEST_GROUP} weights",
             hint="group_size = 64; 128 makes the file smaller, 32 is nearer to fp32",
         )
-    nncf.set_log_level(logging.ERROR)
     scheme = _NEARER[settings.precision] if settings.scheme == "auto" else settings.scheme
-    mode = _MODES[settings.precision, scheme]
-    ignored = nncf.IgnoredScope(names=list(settings.ignored)) if settings.ignored else None
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            if settings.precision == "int8-weights":
-                made = nncf.compress_weights(model, mode=mode, ignored_scope=ignored)
-            else:
-                if rows is not None:
-                    transpose_weights(model)
-                made = nncf.compress_weights(
-                    model,
-                    mode=mode,
-                    group_size=settings.group_size,
-                    ignored_scope=ignored,
-                    dataset=nncf.Dataset(rows) if rows is not None else None,
-                    subset_size=len(rows) if rows is not None else 1,
-                    scale_estimation=rows is not None,
-                    advanced_parameters=AdvancedCompressionParameters(
-                        group_size_fallback_mode=GroupSizeFallbackMode.ADJUST,
-                        min_adjusted_group_size=_SMALLEST_GROUP,
-                    ),
-                )
-    except InputError:
-        raise
-    except (nncf.ValidationError, nncf.InternalError, nncf.ParameterNotSupportedError) as error:
-        raise CompileFailed(f"NNCF could not compress the weights: {error}") from error
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise CompileFailed(
-            f"NNCF could not compress the weights: {type(error).__name__}: {error}",
-            hint="another group_size, or int8-weights",
-        ) from error
+    mode, ignored = _MODES[settings.precision, scheme], scope(settings.ignored)
+    with library("compress the weights", hint="another group_size, or int8-weights"):
+        if settings.precision == "int8-weights":
+            made = nncf.compress_weights(model, mode=mode, ignored_scope=ignored)
+        else:
+            if rows is not None:
+                transpose_weights(model)
+            made = nncf.compress_weights(
+                model,
+                mode=mode,
+                group_size=settings.group_size,
+                ignored_scope=ignored,
+                dataset=nncf.Dataset(rows) if rows is not None else None,
+                subset_size=len(rows) if rows is not None else 1,
+                scale_estimation=rows is not None,
+                advanced_parameters=AdvancedCompressionParameters(
+                    group_size_fallback_mode=GroupSizeFallbackMode.ADJUST,
+                    min_adjusted_group_size=_SMALLEST_GROUP,
+                ),
+            )
     return made, _notes(made, settings, scheme, rows)
 
 
@@ -113,42 +97,27 @@ def transpose_weights(model: ov.Model) -> None:
 def _notes(
     made: ov.Model, settings: WeightSettings, scheme: str, rows: CalibrationRows | None
 ) -> tuple[str, ...]:
-    stored = Counter(
-        _stored(node.input(1).get_source_output().get_node(), depth=6)
-        for node in made.get_ops()
-        if node.get_type_name() in MULTIPLIES
-    )
-    _check_kept(made, settings.ignored)
-    products = stored.total() - stored["values"]
+    stored = Counter(map(_stored, products(made)))
+    check_kept(made, settings.ignored, lambda node: _stored(node) in _STORED.values())
+    layers = stored.total() - stored["values"]
     wanted = settings.precision.removesuffix("-weights")
     if not stored[wanted]:
         raise PrecisionNotGiven(
-            f"NNCF compressed the weights of none of the model's {products} layers to {wanted}",
+            f"NNCF compressed the weights of none of the model's {layers} layers to {wanted}",
             hint="compile for fp32, or keep fewer nodes high"
             + ("; int4 spares the last layer and look-ups" if wanted == "int4" else ""),
         )
     counts = ", ".join(f"{stored[word]} in {word}" for word in ("int4", "int8", "fp32") if stored[word])
-    lines = [f"weights of {products} layers, {scheme}: {counts}"]
+    lines = [f"weights of {layers} layers, {scheme}: {counts}"]
     if settings.precision == "int4-weights":
         how = f"scales chosen on {len(rows)} rows" if rows is not None else "without calibration rows"
         lines.append(f"int4 in groups of {settings.group_size}, {how}")
     return tuple(lines)
 
 
-def _check_kept(made: ov.Model, ignored: tuple[str, ...]) -> None:
-    for node in made.get_ops():
-        name = node.get_friendly_name()
-        if node.get_type_name() in MULTIPLIES and name in ignored:
-            stored = _stored(node.input(1).get_source_output().get_node(), depth=6)
-            if stored in _STORED.values():
-                raise PrecisionNotGiven(f"{name!r} was to be kept high and its weights were compressed")
-
-
-def _stored(node: ov.Node, depth: int) -> str:
+def _stored(product: ov.Node) -> str:
     """In what a product's second operand is stored; "values" when it is computed from inputs."""
-    kind = node.get_type_name()
-    if kind == "Constant":
-        return _STORED.get(node.get_output_element_type(0).to_string(), "fp32")
-    if kind not in _PASS_ON or not depth:
+    node = origin(product.input(1))
+    if node.get_type_name() != "Constant":
         return "values"
-    return _stored(node.input(0).get_source_output().get_node(), depth - 1)
+    return _STORED.get(node.get_output_element_type(0).to_string(), "fp32")
