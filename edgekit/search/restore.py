@@ -37,6 +37,8 @@ def restore(search: Search) -> Restored:
     low = search.attempt(())
     if search.good(low):
         return Restored(groups=(), trials=(low,), ranking=(), reached=True)
+    if not search.groups:
+        return _ended((), (low,), (), "the accuracy is not within its budget")
     ranking = rank(search)
     if len(ranking) < len(search.groups):
         reason = f"time was up after {len(ranking)} of {len(search.groups)} groups were tried alone"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.devices import open_device
 from edgekit.discovery import BackendEntry, backends, find_backend, load_backend, missing_engine
 from edgekit.files.graphs import model_graphs
 from edgekit.files.manifests import read_manifest
 from edgekit.host.compiling import probe_backend
+from edgekit.host.remote import bringing_files
 from edgekit.stages.building import check_graphs
 from edgekit.stages.parents import table_of
 from edgekit.targets import load_target
-from edgekit.values import BackendSpec, Probe, Support
+from edgekit.values import BackendSpec, Probe, Support, Target
 from edgekit_runtime.errors import EdgekitError
 
 
@@ -50,10 +52,22 @@ def show_backend(name: str) -> BackendView:
     return BackendView(entry=find_backend(name), spec=load_backend(name), probe=probe_backend(name))
 
 
-def check_backend(name: str, model: Path, target: str) -> Support:
-    """The backend's answer to a model directory, operator by operator."""
-    table = table_of(read_manifest(model, "model").model)
-    return check_graphs(name, model_graphs(model, table), load_target(target))
+def check_backend(name: str, model: Path, target: str, device: str = "") -> Support:
+    """The backend's answer to a model directory, operator by operator, where `compile` would build it."""
+    table, asked = table_of(read_manifest(model, "model").model), load_target(target)
+    uri = building_device(load_backend(name), asked, device)
+    with bringing_files(open_device(uri)) as where:
+        return check_graphs(name, model_graphs(model, table), asked, where)
+
+
+def building_device(spec: BackendSpec, target: Target, asked: str) -> str:
+    """The uri of the device that builds: this machine, unless the user or the engine asks for another."""
+    return asked or (target.device.uri if builds_on_target(spec, target) else "local")
+
+
+def builds_on_target(spec: BackendSpec, target: Target) -> bool:
+    """Whether the engine can only be built on the target's own machine."""
+    return "target" in (spec.builds_on, target.compile.builds_on)
 
 
 def engine_hint(entry: BackendEntry) -> str:
@@ -79,6 +93,7 @@ def backend_summary(view: BackendView) -> str:
         f"  precisions     {', '.join(spec.precisions)}",
         f"  capabilities   {', '.join(spec.capabilities) or 'none'}",
         f"  builds on      {spec.builds_on}",
+        f"  runs on        {spec.device}",
     ]
     for option in spec.options:
         choices = f" ({', '.join(map(str, option.choices))})" if option.choices else ""

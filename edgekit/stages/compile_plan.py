@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.discovery import BackendEntry, engine_versions, find_backend, load_backend, missing_engine
-from edgekit.errors import BackendUnavailable, ModelNotSupported, UnknownName, UsageError
+from edgekit.devices import open_device
+from edgekit.discovery import BackendEntry, find_backend, load_backend
+from edgekit.errors import BackendUnavailable, ModelNotSupported, TargetFileError, UnknownName, UsageError
 from edgekit.files.graphs import Graph, model_graphs
 from edgekit.files.manifests import Manifest, read_manifest
 from edgekit.files.tables import nearest
-from edgekit.stages.backends import engine_hint
+from edgekit.host.installed import InstalledBackend, installed_backend
+from edgekit.host.places import Place, find_place
+from edgekit.stages.backends import building_device, builds_on_target, engine_hint
 from edgekit.stages.building import check_graphs, kept_by_part
-from edgekit.stages.common import relative_path, value_input
+from edgekit.stages.common import OnProgress, relative_path, value_input
 from edgekit.stages.options import backend_options
 from edgekit.stages.reducing import HIGH, QUANTIZED
 from edgekit.stages.rows import Draw, data_input
-from edgekit.targets import apply_budget, load_target, match_machine, runs_on
+from edgekit.targets import apply_budget, load_target, match_machine, run_device, runs_on, workload_shapes
+from edgekit.targets.workloads import DATA
 from edgekit.tasks import Mapped, Task, load_task
 from edgekit.values import AUTO, BackendSpec, InputEntry, ModelTable, Recipe, RunSettings, Target
-from edgekit_runtime.machine import read_machine
 from edgekit_runtime.values import OptionValue
+
+#: What is compiled for unless the user names a target.
+THIS_MACHINE = "this-machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
     """What may be asked of a compile; the defaults compile for this machine as its target says.
 
-    target: a Target, a file, or a name; backend, precision: "" takes the target's;
+    target: a Target, a file, or a name, by default THIS_MACHINE; backend, precision: "" takes the target's;
     calibration: rows that int8 is calibrated on, at most `calibration_rows` of them;
     columns, labels: how that file names them; options: backend options by name;
     keep_high: ONNX nodes left in the model's precision, of a model of several graphs as PART/NODE;
@@ -38,10 +43,12 @@ class CompileOptions:
     tune_data: labelled rows that choose those nodes, by default rows of `calibration` that are not
     calibrated on, when they are labelled; tune_rows: at most so many; time_limit: seconds for choosing;
     max_seconds: for timing a quantized artifact beside the higher precision, 0 for not doing it;
-    check_isa: run a quantized artifact on an emulated CPU like the target's, where this machine's is another.
+    check_isa: run a quantized artifact on an emulated CPU like the target's, where this machine's is another;
+    device: where it is built and checked, by default the target's where engines are built on the target,
+    else this machine.
     """
 
-    target: Target | Path | str = "this-machine"
+    target: Target | Path | str = ""
     backend: str = ""
     precision: str = ""
     calibration: Path | str | None = None
@@ -61,11 +68,13 @@ class CompileOptions:
     time_limit: float = 900.0
     max_seconds: float = 30.0
     check_isa: bool = True
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompilePlan:
-    """Everything that is settled before a compiler starts."""
+    """Everything that is settled before a compiler starts. place: where it is built; installed: what that
+    has of the backend."""
 
     model: Path
     model_manifest: Manifest
@@ -79,6 +88,8 @@ class CompilePlan:
     run: RunSettings
     calibration: Path | None
     options: CompileOptions
+    place: Place
+    installed: InstalledBackend
 
     @property
     def task(self) -> Task:
@@ -87,8 +98,20 @@ class CompilePlan:
 
     @property
     def draw(self) -> Draw:
-        """How calibration rows are drawn."""
-        return Draw(rows=self.options.calibration_rows, seed=self.options.seed, mapped=self.mapped)
+        """How calibration rows are drawn; others of the file choose nodes where no rows are given for it."""
+        spare = self.options.tune_rows if self.drop is not None and self.options.tune_data is None else 0
+        return Draw(
+            rows=self.options.calibration_rows, seed=self.options.seed, mapped=self.mapped, spare=spare
+        )
+
+    @property
+    def promised(self) -> tuple[Mapping[str, int], ...]:
+        """The shapes that the target's workload names."""
+        try:
+            found = workload_shapes(self.target.workload, self.table.signature)
+        except TargetFileError:  # `validate` refuses a workload that the model does not fit, compile need not
+            return ()
+        return () if found.source == DATA else found.shapes
 
     @property
     def mapped(self) -> Mapped:
@@ -105,7 +128,8 @@ class CompilePlan:
 def settle(model: Path, output: Path, options: CompileOptions) -> CompilePlan:
     """Raises UnknownName or UsageError for what does not exist, BackendUnavailable."""
     manifest = read_manifest(model, "model")
-    target = options.target if isinstance(options.target, Target) else load_target(options.target)
+    given = options.target or THIS_MACHINE
+    target = given if isinstance(given, Target) else load_target(given)
     target = apply_budget(target, options.budget)
     name = options.backend or target.backend
     if not name:
@@ -115,11 +139,15 @@ def settle(model: Path, output: Path, options: CompileOptions) -> CompilePlan:
         )
     entry, spec = find_backend(name), load_backend(name)
     precision = options.precision or target.precision
-    _refuse_unbuildable(entry, spec, precision, target)
+    _refuse_precision(spec, precision)
+    place = find_place(open_device(building_device(spec, target, options.device)))
+    installed = installed_backend(entry, place)
+    _refuse_unbuildable(spec, target, place)
+    _refuse_without_engine(entry, installed, place)
     threads = options.threads or target.run.threads
     run = RunSettings(
         threads=threads,
-        device=target.run.device,
+        device=run_device(target, spec),
         options=backend_options(spec, "run", target.run.options, {}),
     )
     recipe = Recipe(
@@ -143,6 +171,8 @@ def settle(model: Path, output: Path, options: CompileOptions) -> CompilePlan:
         run=run,
         calibration=Path(options.calibration) if options.calibration else None,
         options=options,
+        place=place,
+        installed=installed,
     )
 
 
@@ -152,40 +182,48 @@ def _model_table(manifest: Manifest) -> ModelTable:
     return manifest.model
 
 
-def _refuse_unbuildable(entry: BackendEntry, spec: BackendSpec, precision: str, target: Target) -> None:
+def _refuse_precision(spec: BackendSpec, precision: str) -> None:
     wanted = HIGH if precision == AUTO else precision
     if wanted not in spec.precisions:
         raise UnknownName(
             f"backend {spec.name!r} does not build {precision!r}",
             hint=nearest(precision, (*spec.precisions, AUTO)),
         )
-    arch = target.match.arch or platform.machine()
+
+
+def _refuse_unbuildable(spec: BackendSpec, target: Target, place: Place) -> None:
+    arch = target.match.arch or place.machine.arch
     if not runs_on(spec.arches, arch):
         raise UsageError(
             f"backend {spec.name!r} does not run on {arch}, which target {target.name!r} is",
             hint=f"it runs on {', '.join(spec.arches)}",
         )
-    missing = missing_engine(spec)
-    if missing:
+    match = match_machine(target, place.machine)
+    if builds_on_target(spec, target) and not match.ok:
+        where = "this" if place.local else place.device.uri
         raise BackendUnavailable(
-            f"backend {spec.name!r} is installed but its engine is not: {', '.join(missing)}",
+            f"backend {spec.name!r} builds on the target itself, and {where} is not {target.name!r}: "
+            + "; ".join(match.reasons),
+            hint="give that machine by --device, or by uri under [device] of the target file, or run "
+            "`edgekit compile` on it",
+        )
+
+
+def _refuse_without_engine(entry: BackendEntry, installed: InstalledBackend, place: Place) -> None:
+    if installed.missing:
+        where = "" if place.local else f" on {place.device.uri}"
+        raise BackendUnavailable(
+            f"backend {entry.name!r} is installed{where} but its engine is not: "
+            f"{', '.join(installed.missing)}",
             hint=engine_hint(entry),
         )
-    if spec.builds_on == "target":
-        match = match_machine(target, read_machine())
-        if not match.ok:
-            raise BackendUnavailable(
-                f"backend {spec.name!r} builds on the target itself, and this is not {target.name!r}: "
-                + "; ".join(match.reasons),
-                hint="run `edgekit compile` on the target",
-            )
 
 
-def refuse_unsupported(plan: CompilePlan) -> None:
+def refuse_unsupported(plan: CompilePlan, place: Place, on_progress: OnProgress) -> None:
     """Every operator that the backend will not take, named before anything is built; and nodes to be kept
     high that the model has not."""
     kept_by_part(plan.recipe.keep_high, plan.graphs)
-    support = check_graphs(plan.spec.name, plan.graphs, plan.target)
+    support = check_graphs(plan.spec.name, plan.graphs, plan.target, place.device, on_progress)
     if support.supported:
         return
     refused = [row for row in support.operators if not row.supported]
@@ -207,13 +245,15 @@ def inputs(plan: CompilePlan) -> tuple[InputEntry, ...]:
         "workload": plan.target.workload,
         "recipe": plan.recipe,
         "run": plan.run,
-        "backend": (plan.spec.name, plan.entry.version, engine_versions(plan.spec)),
+        "backend": (plan.spec.name, plan.installed.version, plan.installed.engine_versions),
         "columns": plan.options.columns,
         "labels": plan.options.labels,
         "keep_anyway": plan.options.keep_anyway,
         "choosing": None if plan.drop is None else (plan.drop, plan.options.tune_rows),
         "paired": plan.options.max_seconds > 0,
         "check_isa": plan.options.check_isa,
+        "auto": plan.target.compile.auto if plan.recipe.precision == AUTO else (),
+        "built_on": None if plan.place.local else plan.place.machine,
     }
     model = InputEntry(
         role="model", digest=plan.model_manifest.digest, path=relative_path(plan.model, plan.output)

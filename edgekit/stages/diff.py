@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.errors import BackendUnavailable
+from edgekit.host.remote import bringing_files
 from edgekit.measuring.pairs import (
     LATENCY,
     Pair,
@@ -125,7 +126,7 @@ def diff(
         if isinstance(scene, NotHere):
             found = _from_reports(ours, theirs, scene, options)
         else:
-            found = _measure((ours, theirs), scene, judging, options, on_progress)
+            found = _measure((ours, theirs), _with_files(scene, scratch), judging, options, on_progress)
     figures = (*found.figures, size_figure(found.old, found.new), found.accuracy)
     compared = Compared(
         old=found.old,
@@ -170,6 +171,11 @@ def _judging(options: DiffOptions) -> Judging:
 
 
 # --- both run here ----------------------------------------------------------------------------------
+
+
+def _with_files(scene: Scene, open_until: ExitStack) -> Scene:
+    """The scene with a device that keeps what is brought there."""
+    return dataclasses.replace(scene, device=open_until.enter_context(bringing_files(scene.device)))
 
 
 def _measure(

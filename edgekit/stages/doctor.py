@@ -18,6 +18,7 @@ OPTIONAL = (
     ("torch", "export", "pip install edgekit[export]"),
     ("transformers", "export", "pip install edgekit[export]"),
     ("onnxscript", "export", "pip install edgekit[export]"),
+    ("gguf", "export of GGUF files", "pip install edgekit[gguf]"),
     ("tokenizers", "text models", "pip install edgekit-runtime[text]"),
     ("pytest", "edgekit backend test", "pip install edgekit[testing]"),
 )

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from edgekit.exporting.checks import Outputs
+    from edgekit.exporting.evidence import Failure
     from edgekit.exporting.onnx import Traced
     from edgekit.exporting.subject import Range
     from edgekit.exporting.written import Compared
@@ -64,7 +65,7 @@ def export(
 ) -> ExportedModel:
     """Export a model to the directory `output`.
 
-    source: a folder (transformers, sentence-transformers, PEFT adapter), a hub id, an .onnx or .pt2
+    source: a folder (transformers, sentence-transformers, PEFT adapter), a hub id, an .onnx, .pt2 or .gguf
     file, a torch module with example inputs or with a task and its processor, or a torch.export program.
 
         edgekit.export("./my-model", "build/model")
@@ -118,6 +119,10 @@ class _Steps:
         yield
         self.cpu_seconds[name] = _cpu_seconds() - before
         self._on_progress(STEPS.index(name) + 1, len(STEPS), name)
+
+    def tell(self, what: str) -> None:
+        """What a failed check is looked into with, which may take longer than the export."""
+        self._on_progress(STEPS.index("checking"), len(STEPS), what)
 
 
 def _cpu_seconds() -> float:
@@ -182,7 +187,7 @@ def _export_into(
     else:
         made = _trace(work, origin, options, steps)
     with steps.step("checking"):
-        passed = [check for each in made.compared for check in _checked(each, origin, making)]
+        passed = [check for each in made.compared for check in _checked(each, origin, making, steps)]
     whole = made.whole
     with steps.step("writing"):
         write_goldens(work / "golden", checks.goldens(whole.expected))
@@ -201,9 +206,9 @@ def _export_into(
     )
 
 
-def _checked(compared: Compared, origin: Origin, making: _Making) -> list[ExportCheck]:
+def _checked(compared: Compared, origin: Origin, making: _Making, steps: _Steps) -> list[ExportCheck]:
     """Run the graphs on every case. Raises ExportWrong, with evidence kept, where any disagrees."""
-    from edgekit.exporting import checks
+    from edgekit.exporting import checks, evidence
 
     got = compared.outputs()
     try:
@@ -211,25 +216,37 @@ def _checked(compared: Compared, origin: Origin, making: _Making) -> list[Export
             compared.facts, compared.expected, got, making.recipe.options.tolerance, compared.part
         )
     except ExportWrong as problem:
-        raise _with_evidence(problem, compared, got, origin, making) from None
+        failure = _failure(compared, got, origin, making, steps)
+        raise evidence.keep(failure, problem) from None
     return [compared.named(check) for check in passed]
 
 
 def _axes(made: _Written) -> dict[str, tuple[int, int | None]]:
-    """Of each axis that varies, its ends: as the source knows them, else the lowest that was checked."""
-    whole = made.whole
-    shapes = [shape_of(item.case.feeds, whole.facts.axes) for item in whole.expected]
-    found = {}
-    for name in dict.fromkeys(name for shape in shapes for name in shape):
+    """Of each axis that varies, its ends: as the source knows them, else the lowest that was checked.
+
+    Axes that only a part of a pipeline has, such as the tokens behind a decoder, go as far as was checked.
+    """
+    found: dict[str, tuple[int, int | None]] = {}
+    for name, sizes in _checked_sizes(made.whole).items():
         low, high = made.ranges.get(name, (None, None))
-        found[name] = (low or min(shape[name] for shape in shapes), high)
+        found[name] = (low or min(sizes), high)
+    for part in made.compared[:-1]:
+        inner = _checked_sizes(part)
+        found |= {name: (min(sizes), max(sizes)) for name, sizes in inner.items() if name not in found}
     return found
 
 
-def _with_evidence(
-    problem: ExportWrong, compared: Compared, got: Sequence[Outputs], origin: Origin, making: _Making
-) -> ExportWrong:
-    """The error, after its evidence was written beside the output."""
+def _checked_sizes(compared: Compared) -> dict[str, list[int]]:
+    """Sizes of each axis that varies, of every case."""
+    shapes = [shape_of(item.case.feeds, compared.facts.axes) for item in compared.expected]
+    names = dict.fromkeys(name for shape in shapes for name in shape)
+    return {name: [shape[name] for shape in shapes] for name in names}
+
+
+def _failure(
+    compared: Compared, got: Sequence[Outputs], origin: Origin, making: _Making, steps: _Steps
+) -> Failure:
+    """What is known of an export that is wrong."""
     from edgekit.exporting import evidence, onnx
     from edgekit.exporting.static import load_subject
     from edgekit.exporting.written import subjects
@@ -237,9 +254,10 @@ def _with_evidence(
     def retrace(torch_origin: TorchOrigin) -> Traced:
         with tempfile.TemporaryDirectory(prefix="edgekit-retrace-") as name:
             loaded = load_subject(torch_origin, making.recipe.options, Path(name) / "processor")
+            steps.tell("a check failed: tracing the source again")
             return onnx.traced(subjects(loaded)[compared.part], making.recipe.options.opset)
 
-    failure = evidence.Failure(
+    return evidence.Failure(
         output=making.output,
         compared=compared,
         got=got,
@@ -247,8 +265,8 @@ def _with_evidence(
         recipe=making.recipe,
         config=None if origin.path is None else origin.path / "config.json",
         retrace=partial(retrace, origin) if isinstance(origin, TorchOrigin) else None,
+        tell=steps.tell,
     )
-    return evidence.keep(failure, problem)
 
 
 def _trace(work: Path, origin: Origin, options: ExportOptions, steps: _Steps) -> _Written:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgekit.errors import UsageError
 from edgekit.files.manifests import Manifest, read_manifest, verify
+from edgekit.report.calibrating import calibration_rows
 from edgekit.values import ArtifactTable, ModelTable, ReportTable, Target
 from edgekit_runtime.package_info import PackageInfo, doubts
 from edgekit_runtime.pipelines import Pipeline, read_pipeline
@@ -54,20 +55,24 @@ def summary(path: Path, found: Manifest | PackageInfo) -> str:
     return "\n".join(lines)
 
 
+#: Values of keys that say nothing.
+_NOTHING: tuple[object, ...] = ("", {}, [], (), None)
+
+
 def target_summary(target: Target) -> str:
     """`edgekit target show` for a person: every key that says something."""
     from edgekit.files.tables import encode
 
     lines = [f"{target.name}: {target.summary}"]
     for key, value in encode(target).items():
-        if key in ("name", "summary", "schema") or value in ("", {}, [], None):
+        if key in ("name", "summary", "schema") or value in _NOTHING:
             continue
         if not isinstance(value, dict):
-            lines.append(f"  {key:<12}{value}")
+            lines.append(f"  {key:<16}{value}")
             continue
-        shown = {name: item for name, item in value.items() if item not in ("", {}, [], None)}
+        shown = {name: item for name, item in value.items() if item not in _NOTHING}
         lines += [f"  {key}"] * bool(shown) + [
-            f"    {name:<12}{_value(item)}" for name, item in shown.items()
+            f"    {name:<16}{_value(item)}" for name, item in shown.items()
         ]
     return "\n".join(lines)
 
@@ -148,6 +153,10 @@ def _artifact_lines(table: ArtifactTable) -> list[str]:
         *_signature_lines(table.signature),
     ]
     lines += [f"  note        {line}" for line in table.notes]
+    if table.calibration is not None:
+        lines.append("  calibrated on")
+        lines += [f"    {name:<14}{value}" for name, value in calibration_rows(table.calibration)]
+        lines += [f"    warning: {line}" for line in table.calibration.warnings]
     return lines + (_placement_lines(table.placement) if table.placement is not None else [])
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgekit.errors import ArtifactWrong, PrecisionNotGiven
+from edgekit.errors import ArtifactWrong, CompileFailed, PrecisionNotGiven
+from edgekit.stages.choosing import build_auto
 from edgekit.stages.common import OnProgress
 from edgekit.stages.earning import Findings, check_artifact
 from edgekit.stages.isa import Built, check_isa
@@ -16,10 +17,11 @@ from edgekit.stages.reducing import (
     QUANTIZED,
     Reduced,
     Reduction,
-    build_auto,
+    build_alone,
     build_higher,
     reduce_precision,
 )
+from edgekit.stages.workload_goldens import Answers
 from edgekit.values import AUTO, BackendSpec, Change, Earned, Outcome
 from edgekit.values.isa import IsaRecord
 
@@ -80,16 +82,18 @@ class Gates:
     keep_anyway: bool
     check_isa: bool
 
-    def passed(self, reduction: Reduction, made: Reduced, work: Path) -> Kept:
+    def passed(self, reduction: Reduction, made: Reduced, work: Path, answers: Answers) -> Kept:
         """What is seen of the artifact in `work`. Raises ArtifactWrong or PrecisionNotGiven."""
         if made.unreached and not self.keep_anyway:
             raise PrecisionNotGiven(made.unreached, hint=_ANYWAY)
         precision = made.compiled.precision
-        findings = check_artifact(work, reduction.model, reduction.table, self.spec, precision, reduction.run)
+        place = reduction.build.place
+        findings = check_artifact(work, answers, self.spec, precision, reduction.run, place)
         findings.enforce(keep_anyway=self.keep_anyway)
         if made.refusal and not self.keep_anyway:
             raise PrecisionNotGiven(made.refusal, hint=_ANYWAY)
-        return Kept(reduced=made, findings=findings, isa=self._isa(reduction, precision, work))
+        isa = None if findings.unopened else self._isa(reduction, precision, work)
+        return Kept(reduced=made, findings=findings, isa=isa)
 
     def _isa(self, reduction: Reduction, precision: str, work: Path) -> IsaRecord | None:
         if not self.check_isa or precision not in QUANTIZED:
@@ -102,7 +106,7 @@ class Gates:
             precision=precision,
             run=reduction.run,
         )
-        found = check_isa(built, reduction.build.target)
+        found = check_isa(built, reduction.build.target, reduction.build.place.machine)
         if found is not None and found.outcome is Outcome.FAIL and not self.keep_anyway:
             raise ArtifactWrong(f"the {precision} artifact is wrong {isa_text(found)}", hint=_ANYWAY)
         return found
@@ -110,11 +114,12 @@ class Gates:
 
 def build_and_check(reduction: Reduction, gates: Gates, work: Path, on_progress: OnProgress) -> Kept:
     """Build into `work`, which is empty. Raises what building and the gates raise."""
+    answers = Answers(reduction.model, reduction.table, reduction.build.target.workload)
     if reduction.build.recipe.precision == AUTO:
-        return _auto(reduction, gates, work, on_progress)
+        return _auto(reduction, gates, work, answers, on_progress)
     made = _made(reduction, gates.spec, work, on_progress)
     on_progress(0, 0, "checking the artifact against the model")
-    return gates.passed(reduction, made, work)
+    return gates.passed(reduction, made, work, answers)
 
 
 def _made(reduction: Reduction, spec: BackendSpec, work: Path, on_progress: OnProgress) -> Reduced:
@@ -125,17 +130,25 @@ def _made(reduction: Reduction, spec: BackendSpec, work: Path, on_progress: OnPr
         notes = (alone,) if recipe.precision in QUANTIZED else ()
         return Reduced(compiled=compiled, recipe=recipe, notes=notes)
     with tempfile.TemporaryDirectory(prefix="edgekit-higher-") as name:
-        build_higher(reduction, Path(name), on_progress)
+        try:
+            build_higher(reduction, Path(name), on_progress)
+        except (CompileFailed, PrecisionNotGiven) as problem:
+            if reduction.tuning is not None:  # nodes are put back by comparing both
+                raise
+            return build_alone(reduction, work, problem.message, on_progress)
         return reduce_precision(reduction, work, Path(name), on_progress)
 
 
-def _auto(reduction: Reduction, gates: Gates, work: Path, on_progress: OnProgress) -> Kept:
-    seen: list[Kept] = []
+def _auto(reduction: Reduction, gates: Gates, work: Path, answers: Answers, on_progress: OnProgress) -> Kept:
+    seen: dict[str, Kept] = {}
 
-    def gate(made: Reduced) -> None:
-        seen.append(gates.passed(reduction, made, work))
+    def gate(made: Reduced, directory: Path) -> None:
+        kept = gates.passed(reduction, made, directory, answers)
+        if kept.findings.unopened:  # the answers decide, and nobody has seen them
+            raise PrecisionNotGiven(f"its answers cannot be checked here: {kept.findings.unopened}")
+        seen[made.recipe.precision] = kept
 
     made = build_auto(reduction, gates.spec.precisions, work, gate, on_progress)
-    if made.compiled.precision == HIGH:
-        return gates.passed(reduction, made, work)
-    return replace(seen[-1], reduced=made)
+    if made.recipe.precision == HIGH:
+        return gates.passed(reduction, made, work, answers)
+    return replace(seen[made.recipe.precision], reduced=made)

@@ -13,7 +13,7 @@ from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import RemoteSession, open_remote
 from edgekit.stages.common import OnProgress
 from edgekit.stages.generated import count_generated
-from edgekit.stages.golden import check_goldens
+from edgekit.stages.golden import check_goldens, goldens_not_measured
 from edgekit.stages.judging import JudgingOptions, judge_rows
 from edgekit.tasks import Row
 from edgekit.values import (
@@ -24,6 +24,7 @@ from edgekit.values import (
     ModelTable,
     RunSettings,
 )
+from edgekit_runtime.errors import HardwareMissing
 from edgekit_runtime.session import Feeds
 from edgekit_runtime.values import OperatorTime, Placement
 
@@ -65,7 +66,8 @@ class Observed:
 
     operators: the costliest ones of a run at the workload's shape, empty when the backend cannot tell;
     generated: of a model that generates, how many tokens;
-    cold_seconds, run_seconds: a cold start and a later run, for what a launch will take.
+    cold_seconds, run_seconds: a cold start and a later run, for what a launch will take;
+    unopened: what the device lacks to open the artifact at all, "" when it was opened.
     """
 
     golden: GoldenRecord
@@ -75,6 +77,7 @@ class Observed:
     generated: GeneratedRecord | None = None
     cold_seconds: float = 0.0
     run_seconds: float = 0.0
+    unopened: str = ""
 
 
 def observe(
@@ -120,3 +123,9 @@ def observe_answers(
         golden = check_goldens(session, subject.model, subject.model_table, subject.table.precision)
         accuracy = judge_rows(subject, session, rows, how, on_progress) if rows else None
     return Observed(golden=golden, placement=None, accuracy=accuracy)
+
+
+def unopened(missing: HardwareMissing) -> Observed:
+    """What is known of an artifact on a device that lacks what its engine runs on: nothing."""
+    golden = goldens_not_measured(missing.message)
+    return Observed(golden=golden, placement=None, accuracy=None, unopened=missing.message)

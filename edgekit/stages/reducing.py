@@ -3,20 +3,15 @@ where it has earned its place.
 
     higher precision ── the same backend, in a scratch directory
     lower precision  ── restored on tune rows (search/restore.py), then timed beside the higher (speed.py)
-
-`auto` takes the lowest precision that passes every gate, and says why others did not.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgekit.errors import ArtifactWrong, CompileFailed, PrecisionNotGiven
 from edgekit.files.digests import value_digest
 from edgekit.measuring.inputs import mixed_feeds
 from edgekit.measuring.paired_score import drop_upper
@@ -30,15 +25,14 @@ from edgekit.stages.speed import Candidate, Track, earned
 from edgekit.stages.tuning import Trials, Tried
 from edgekit.targets import within_ranges, workload_shapes
 from edgekit.tasks import Row
-from edgekit.values import Change, Compiled, Earned, ModelTable, Recipe, Restored, RunSettings, Trial
+from edgekit.values import Compiled, Earned, ModelTable, Recipe, Restored, RunSettings, Trial
+from edgekit_runtime.errors import HardwareMissing
 from edgekit_runtime.goldens import read_goldens
 from edgekit_runtime.session import Feeds
 
 #: Precisions that must earn their place beside `HIGH`.
 QUANTIZED = ("int8", "int8-weights", "int4-weights")
 HIGH = "fp32"
-#: What `auto` tries, in this order, before it takes the higher precision.
-TRIED = ("int8", "int8-weights")
 _TIMED_FEEDS = 4
 
 
@@ -100,11 +94,26 @@ def build_higher(reduction: Reduction, work: Path, on_progress: OnProgress) -> C
     return replace(build, recipe=recipe).into(work, {}, on_progress)
 
 
+def build_alone(reduction: Reduction, work: Path, why: str, on_progress: OnProgress) -> Reduced:
+    """The lower precision where the higher one cannot be built: for want of kernels, or because the graph was
+    quantized before it came here. why: in words."""
+    compiled = reduction.build.into(work, reduction.feeds, on_progress)
+    note = f"{compiled.precision} was compared with no higher precision: {HIGH} cannot be built: {why}"
+    return Reduced(compiled=compiled, recipe=reduction.build.recipe, notes=(note,))
+
+
 def reduce_precision(reduction: Reduction, work: Path, higher: Path, on_progress: OnProgress) -> Reduced:
-    """Build the lower precision into `work`, which is empty, beside the artifact at `higher`."""
-    restored = (
-        None if reduction.tuning is None else _restored(reduction, reduction.tuning, higher, on_progress)
-    )
+    """Build the lower precision into `work`, which is empty, beside the artifact at `higher`.
+
+    Where neither can be run for want of hardware, no node is put back, and a note says so.
+    """
+    restored: Restored | None = None
+    notes: tuple[str, ...] = ()
+    if reduction.tuning is not None:
+        try:
+            restored = _restored(reduction, reduction.tuning, higher, on_progress)
+        except HardwareMissing as missing:
+            notes = (f"unproven: accuracy_drop chose no node to keep high: {missing.message}",)
     build = reduction.build
     recipe = build.recipe
     if restored is not None and restored.groups:
@@ -113,19 +122,20 @@ def reduce_precision(reduction: Reduction, work: Path, higher: Path, on_progress
     compiled = replace(build, recipe=recipe).into(work, reduction.feeds, on_progress)
     low = Candidate(directory=work, precision=compiled.precision)
     found = earned(low, Candidate(directory=higher, precision=HIGH), _track(reduction), on_progress)
-    return Reduced(compiled=compiled, recipe=recipe, earned=found, restored=restored)
+    return Reduced(compiled=compiled, recipe=recipe, earned=found, restored=restored, notes=notes)
 
 
 # --- restoring ---------------------------------------------------------------------------------------
 
 
 def _restored(reduction: Reduction, tuning: Tuning, higher: Path, on_progress: OnProgress) -> Restored:
+    quantized = reduction.build.recipe.precision in QUANTIZED  # 16 bits hold for the whole graph
     trials = Trials(_tried(reduction, tuning), higher, HIGH)
     key = value_digest([reduction.identity, reduction.build.recipe.precision, tuning.digest])
     log = TrialLog(tuning.log, key)
     ends = time.monotonic() + tuning.seconds
     search = Search(
-        groups=quantizable_groups(reduction.build.graphs),
+        groups=quantizable_groups(reduction.build.graphs) if quantized else (),
         attempt=log.remembering(trials.attempt),
         good=within(tuning.budget, len(tuning.rows), tuning.how.confidence),
         over=lambda: time.monotonic() >= ends,
@@ -195,53 +205,5 @@ def _track(reduction: Reduction) -> Track:
         golden=reduction.model / "golden",
         seconds=reduction.pair_seconds,
         seed=reduction.build.recipe.seed,
+        place=reduction.build.place,
     )
-
-
-# --- auto --------------------------------------------------------------------------------------------
-
-#: Raises an error when the artifact just built should not be kept.
-Gate = Callable[[Reduced], None]
-
-
-def build_auto(
-    reduction: Reduction, precisions: Sequence[str], work: Path, gate: Gate, on_progress: OnProgress
-) -> Reduced:
-    """The first of `TRIED` that the backend builds and the gate lets through, else the higher precision.
-
-    precisions: those that the backend has.
-    """
-    notes = []
-    with tempfile.TemporaryDirectory(prefix="edgekit-higher-") as name:
-        higher = Path(name)
-        compiled = build_higher(reduction, higher, on_progress)
-        for precision in [word for word in TRIED if word in precisions]:
-            recipe = replace(reduction.build.recipe, precision=precision)
-            lower = replace(reduction, build=replace(reduction.build, recipe=recipe))
-            try:
-                found = reduce_precision(lower, work, higher, on_progress)
-                _refuse_slower(precision, found)
-                gate(found)
-            except (CompileFailed, PrecisionNotGiven, ArtifactWrong) as problem:
-                notes.append(f"{precision} was not kept: {problem.message}")
-                _empty(work)
-            else:
-                return replace(found, notes=(*notes, f"auto: {precision}"))
-        for path in higher.iterdir():
-            shutil.move(path, work / path.name)
-    recipe = replace(reduction.build.recipe, precision=HIGH)
-    return Reduced(compiled=compiled, recipe=recipe, notes=(*notes, f"auto: {HIGH}"))
-
-
-def _refuse_slower(precision: str, found: Reduced) -> None:
-    """Nobody asked for smaller weights at the price of speed."""
-    if found.earned is not None and found.earned.latency.change is Change.SLOWER:
-        raise PrecisionNotGiven(f"it is slower than {HIGH} here ({precision})")
-
-
-def _empty(directory: Path) -> None:
-    for path in directory.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

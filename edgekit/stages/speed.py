@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.devices import open_device
-from edgekit.host.client import WorkerClient
+from edgekit.host.places import Place, here
 from edgekit.measuring.footprint import tree_bytes
 from edgekit.measuring.inputs import feeds_count, mixed_feeds
 from edgekit.measuring.launches import LaunchSetup
@@ -26,8 +25,8 @@ from edgekit.measuring.plan import MeasurementPlan
 from edgekit.stages.common import OnProgress
 from edgekit.targets import match_machine, usable_threads
 from edgekit.values import Change, DiffFigure, Earned, RunSettings, Target
+from edgekit_runtime.errors import HardwareMissing
 from edgekit_runtime.goldens import read_goldens
-from edgekit_runtime.machine import read_machine
 from edgekit_runtime.session import Feeds
 from edgekit_runtime.values import Machine, Signature
 
@@ -61,6 +60,7 @@ class Track:
     golden: Path
     seconds: float
     seed: int
+    place: Place = field(default_factory=here)
 
 
 def earned(low: Candidate, high: Candidate, track: Track, on_progress: OnProgress) -> Earned:
@@ -90,7 +90,7 @@ def _estimate(latency: DiffFigure) -> float:
 def compare_speed(low: Candidate, high: Candidate, track: Track, on_progress: OnProgress) -> DiffFigure:
     """Median latencies of both and their ratio, launched in pairs; NOT_MEASURED with the reason where
     that says nothing about the target."""
-    machine = read_machine()
+    machine = track.place.machine
     reason = _not_here(track, machine)
     if reason:
         return unmeasured_figures(reason)[0]
@@ -98,7 +98,10 @@ def compare_speed(low: Candidate, high: Candidate, track: Track, on_progress: On
     inputs = functools.partial(_inputs, track, examples)
     old, new = (_setup(one, track, inputs, machine) for one in (high, low))
     plan = MeasurementPlan(max_seconds=track.seconds)
-    pairs = measure_pairs(old, new, plan, decider(CONFIDENCE, MARGIN, gate=False), on_progress)
+    try:
+        pairs = measure_pairs(old, new, plan, decider(CONFIDENCE, MARGIN, gate=False), on_progress)
+    except HardwareMissing as missing:
+        return unmeasured_figures(missing.message)[0]
     return next(one for one in paired_figures(pairs, CONFIDENCE, MARGIN) if one.key == LATENCY.key)
 
 
@@ -127,7 +130,7 @@ def _setup(
     machine: Machine,
 ) -> LaunchSetup:
     return LaunchSetup(
-        start_worker=lambda: WorkerClient(open_device("local"), threads=track.run.threads),
+        start_worker=lambda: track.place.worker(track.run.threads),
         directory=candidate.directory,
         backend=track.backend,
         precision=candidate.precision,

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.devices import open_device
-from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import open_remote
 from edgekit.search.groups import Group
 from edgekit.stages.asking import Asker
@@ -91,7 +89,7 @@ class Trials:
     def _look(self, directory: Path, precision: str) -> _Seen:
         run, backend = self._tried.run, self._tried.build.backend
         with (
-            WorkerClient(open_device("local"), threads=run.threads) as worker,
+            self._tried.build.place.worker(run.threads) as worker,
             open_remote(worker, directory, backend, precision, run) as session,
         ):
             answers: list[Any] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgekit.files.digests import file_digest
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import MANIFEST_NAME, Manifest, verify, write_manifest
+from edgekit.host.remote import bringing_files
 from edgekit.measuring.accuracy import overlapping
 from edgekit.measuring.footprint import artifact_mib
 from edgekit.measuring.launches import Decide, LaunchSetup, expected_seconds, heat_up, measure_launches
@@ -27,7 +28,7 @@ from edgekit.report import write_report_files
 from edgekit.stages.common import OnProgress, StageResult, announce, quiet, up_to_date
 from edgekit.stages.judging import JudgingOptions
 from edgekit.stages.measuring_inputs import MeasuringInputs, Model, row_inputs, shaped_inputs
-from edgekit.stages.observing import Observed, TimedInputs, observe, observe_answers
+from edgekit.stages.observing import Observed, TimedInputs, observe, observe_answers, unopened
 from edgekit.stages.parents import table_of
 from edgekit.stages.reproducing import validate_command
 from edgekit.stages.settling import (
@@ -39,9 +40,11 @@ from edgekit.stages.settling import (
     settle,
 )
 from edgekit.targets import match_machine
+from edgekit.targets.budgets import BUDGET_UNITS
 from edgekit.targets.workloads import DATA
 from edgekit.tasks import Row
 from edgekit.values import HeatRecord, LaunchRecord, Outcome, ReportTable
+from edgekit_runtime.errors import HardwareMissing
 
 #: Why nothing is launched there.
 EMULATED = "the CPU is emulated: its times, memory and placement say nothing about the target"
@@ -78,14 +81,21 @@ def validate(
     verify(plan.artifact, plan.manifest)
     verify(plan.model.path, plan.model.manifest)
     found = None if plan.options.force else up_to_date(plan.output, "report", inputs)
-    if found is not None and table_of(found.report).verdict is not Outcome.INCONCLUSIVE:
+    if found is not None and _settled(table_of(found.report)):
         return _finished(plan, found, started, fresh=False)
-    with new_directory(plan.output, "report") as work:
-        report = _report(plan, _measure(plan, rows, on_progress))
+    with bringing_files(plan.subject.device) as device, new_directory(plan.output, "report") as work:
+        there = dataclasses.replace(plan, subject=dataclasses.replace(plan.subject, device=device))
+        report = _report(plan, _measure(there, rows, on_progress))
         draft = write_manifest(work, name=plan.output.name, inputs=inputs, table=report)
         write_report_files(work, draft)
         manifest = write_manifest(work, name=plan.output.name, inputs=inputs, table=report)
     return _finished(plan, manifest, started, fresh=True)
+
+
+def _settled(report: ReportTable) -> bool:
+    """Whether measuring again would tell the same: not what noise left open, nor what missed its hardware."""
+    unopened = report.golden is not None and report.golden.outcome is Outcome.NOT_MEASURED
+    return report.verdict is not Outcome.INCONCLUSIVE and not unopened
 
 
 def _finished(plan: Plan, manifest: Manifest, started: float, *, fresh: bool) -> StageResult:
@@ -104,11 +114,14 @@ def _measure(plan: Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> _Mea
         seed=options.seed,
     )
     judging = rows if judges_rows(plan) else ()
-    if plan.machine.emulated:
-        observed = observe_answers(plan.subject, judging, how, on_progress)
-    else:
-        timed = TimedInputs(typical=inputs.typical, some=inputs.launch(0))
-        observed = observe(plan.subject, judging, timed, how, on_progress)
+    try:
+        if plan.machine.emulated:
+            observed = observe_answers(plan.subject, judging, how, on_progress)
+        else:
+            timed = TimedInputs(typical=inputs.typical, some=inputs.launch(0))
+            observed = observe(plan.subject, judging, timed, how, on_progress)
+    except HardwareMissing as missing:
+        observed = unopened(missing)
     proof = Proof(
         confidence=options.confidence,
         launch_seconds=expected_seconds(
@@ -120,7 +133,7 @@ def _measure(plan: Plan, rows: tuple[Row, ...], on_progress: OnProgress) -> _Mea
     evidence = _evidence(plan, observed, judging, inputs.batch)
     setup = _launch_setup(plan, inputs)
     heat = None
-    if plan.machine.emulated:
+    if plan.machine.emulated or observed.unopened:
         return _Measured(inputs=inputs, observed=observed, evidence=evidence, proof=proof, heat=None)
     if workload.heat_seconds > 0:
         on_progress(0, 0, f"heating up for {workload.heat_seconds:g} s")
@@ -170,7 +183,9 @@ def _launch_setup(plan: Plan, inputs: MeasuringInputs) -> LaunchSetup:
 
 def _evidence(plan: Plan, observed: Observed, rows: tuple[Row, ...], batch: int) -> Evidence:
     gaps = {} if rows else {"accuracy_drop": _no_accuracy(plan)}
-    if plan.machine.emulated:
+    if observed.unopened:
+        gaps = dict.fromkeys(BUDGET_UNITS.keys() - {"artifact_mib"}, f"nothing was run: {observed.unopened}")
+    elif plan.machine.emulated:
         gaps |= dict.fromkeys((*LAUNCH_KEYS, "max_fallback"), EMULATED)
     return Evidence(
         precision=plan.table.precision,
@@ -182,7 +197,7 @@ def _evidence(plan: Plan, observed: Observed, rows: tuple[Row, ...], batch: int)
         placement=observed.placement,
         accuracy=observed.accuracy,
         overlap=overlapping((row.digest for row in rows), plan.table.row_digests),
-        mismatches=_differences(plan),
+        mismatches=() if observed.unopened else _differences(plan),
         gaps=gaps,
     )
 
@@ -238,6 +253,7 @@ def _report(plan: Plan, measured: _Measured) -> ReportTable:
         heat=measured.heat,
         generated=observed.generated,
         operators=observed.operators,
+        calibration=plan.table.calibration,
         sensitivity=() if restored is None else restored.ranking,
         kept_high=() if restored is None else restored.groups,
         reproduce=validate_command(plan.artifact, plan.asked_output, plan.options),
@@ -250,6 +266,11 @@ def _report(plan: Plan, measured: _Measured) -> ReportTable:
 def _use_notes(plan: Plan, measured: _Measured) -> list[str]:
     """Under which use the figures hold, beyond the shapes."""
     notes, heat = [], measured.heat
+    if measured.observed.unopened:
+        return [
+            f"nothing was run: {measured.observed.unopened}; to have it measured, run `edgekit validate` on "
+            f"{plan.target.name!r} itself"
+        ]
     if measured.observed.generated is not None and measured.inputs.source != DATA:
         notes.append(
             "timed on made-up inputs, and answers to them may be longer or shorter than to real ones: "

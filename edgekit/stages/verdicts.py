@@ -19,11 +19,12 @@ def worst_exit_code(codes: Iterable[int]) -> int:
 def exit_code(manifest: Manifest) -> int:
     """0 all proven, 1 a budget failed, 5 inconclusive or not measured.
 
-    A report that was asked to judge nothing is 0 unless the goldens differ.
+    A report that was asked to judge nothing is 0 unless the goldens differ, or nothing could be run.
     """
     report = manifest.report
     if report is None:
         return 5
-    if not report.checks and report.verdict is Outcome.NOT_MEASURED:
+    run = report.golden is None or report.golden.outcome is not Outcome.NOT_MEASURED
+    if run and not report.checks and report.verdict is Outcome.NOT_MEASURED:
         return 0
     return EXIT_CODES[report.verdict]

@@ -28,6 +28,7 @@ from edgekit.targets.checking import Finding, check_target
 from edgekit.targets.listing import TargetEntry, list_targets
 from edgekit.targets.loading import load_target, parse_target
 from edgekit.targets.matching import MatchResult, match_machine, runs_on
+from edgekit.targets.options import run_device
 from edgekit.targets.places import THIS_MACHINE
 from edgekit.targets.probing import check_threads, probe_target, usable_threads, write_target
 from edgekit.targets.workloads import (
@@ -60,6 +61,7 @@ __all__ = [
     "parse_target",
     "probe_target",
     "refuse_beyond",
+    "run_device",
     "runs_on",
     "shape_text",
     "usable_threads",

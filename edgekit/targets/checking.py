@@ -13,7 +13,7 @@ from edgekit.targets.matching import match_machine, runs_on
 from edgekit.targets.options import option_value, wanted_value
 from edgekit.targets.probing import usable_threads
 from edgekit.targets.rules import check_values
-from edgekit.values import AUTO, BackendSpec, Probe, Target
+from edgekit.values import AUTO, BackendSpec, DeviceSettings, Probe, Target
 from edgekit_runtime.errors import EdgekitError
 from edgekit_runtime.machine import ARM_FEATURES, X86_FEATURES
 from edgekit_runtime.values import Machine, OptionValue
@@ -89,8 +89,10 @@ def _fits_backend(target: Target, machine: Machine, spec: BackendSpec) -> Iterat
     if spec.precisions and target.precision not in (*spec.precisions, AUTO):
         built = ", ".join(spec.precisions)
         yield _error("precision", f"{spec.name} builds {built}, the target asks for {target.precision}")
-    if spec.builds_on == "target" and not match_machine(target, machine).ok:
-        yield _warning("backend", f"{spec.name} builds on the target itself, and this machine is not it")
+    there = "target" in (spec.builds_on, target.compile.builds_on)
+    if there and target.device == DeviceSettings() and not match_machine(target, machine).ok:
+        said = "this machine is not it, and no other is named ([device] uri)"
+        yield _warning("backend", f"{spec.name} builds on the target itself: {said}")
     yield from _options("compile", target.compile.options, spec)
     yield from _options("run", target.run.options, spec)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgekit.values import OptionSpec
+from edgekit.values import BackendSpec, OptionSpec, RunSettings, Target
 from edgekit_runtime.values import OptionValue
 
 _WORDS = {
@@ -17,6 +17,11 @@ _WORDS = {
     "no": False,
     "off": False,
 }
+
+
+def run_device(target: Target, spec: BackendSpec) -> str:
+    """The engine's word for what an artifact runs on: the target's, or the backend's own."""
+    return spec.device if target.run.device == RunSettings().device else target.run.device
 
 
 def option_value(option: OptionSpec, value: OptionValue) -> OptionValue | None:

@@ -56,6 +56,9 @@ def complete_target(target: Target, machine: Machine, *, threads_given: bool) ->
         memory_mib=facts.memory_mib or machine.memory_mib,
         isa=facts.isa or machine.isa,
         gpu=facts.gpu or ", ".join(machine.gpu),
+        gpu_arch=facts.gpu_arch or _gpu_arch(machine),
+        gpu_memory_mib=facts.gpu_memory_mib,
+        power_modes=facts.power_modes,
         sources=facts.sources or (PROBED,),
     )
     run = target.run if threads_given else dataclasses.replace(target.run, threads=usable_threads(machine))
@@ -135,6 +138,11 @@ def _match(machine: Machine) -> Match:
     )
 
 
+def _gpu_arch(machine: Machine) -> str:
+    """Of the first GPU: that is the one that engines take unless told otherwise."""
+    return machine.gpu_arch[0] if machine.gpu_arch else ""
+
+
 def _match_lines(match: Match) -> list[str]:
     lines = ["", "[match]   # how this machine is recognised: every line must hold; * ? [] are wildcards"]
     for key, text in (
@@ -164,6 +172,8 @@ def _hardware_lines(machine: Machine) -> list[str]:
         facts.append(f"isa = {_quoted_list(machine.isa)}")
     if machine.gpu:
         facts.append(f"gpu = {_quoted(', '.join(machine.gpu))}")
+    if _gpu_arch(machine):
+        facts.append(f"gpu_arch = {_quoted(_gpu_arch(machine))}   # backends build for it")
     return [*facts, f"sources = [{_quoted(PROBED)}]"]
 
 

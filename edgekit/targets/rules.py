@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from edgekit.errors import TargetFileError
 from edgekit.files.tables import nearest
 from edgekit.targets.budgets import budget_items, limit_problem
-from edgekit.values import AUTO, Match, Target, Workload
+from edgekit.values import AUTO, Hardware, Match, Target, Workload
 from edgekit_runtime.values import PRECISIONS, OptionValue
 
 #: Axes that have a key of their own in [workload].
@@ -43,6 +43,7 @@ def _breaches(target: Target) -> Iterator[Breach]:
     yield from _words(target)
     yield from _match(target.match)
     yield from _sizes(target)
+    yield from _gpu(target.hardware)
     yield from _options("compile.options", target.compile.options)
     yield from _options("run.options", target.run.options)
     for key, limit in budget_items(target.budget):
@@ -62,6 +63,12 @@ def _words(target: Target) -> Iterator[Breach]:
     if target.precision not in (*PRECISIONS, AUTO):
         known = (*PRECISIONS, AUTO)
         yield "precision", f"is {target.precision!r}: not a precision", nearest(target.precision, known)
+    if target.compile.builds_on not in ("", "target"):
+        problem = f"is {target.compile.builds_on!r}: `target` is the one word there is"
+        yield "compile.builds_on", problem, "leave the key out to build as the backend does"
+    for word in target.compile.auto:
+        if word not in PRECISIONS:
+            yield "compile.auto", f"holds {word!r}: not a precision", nearest(word, PRECISIONS)
     for key, text in (("run.device", target.run.device), ("device.uri", target.device.uri)):
         if not text.strip() or not text.isprintable():
             yield key, f"is {text!r}: a word is needed", "leave the key out for the default"
@@ -77,6 +84,15 @@ def _match(match: Match) -> Iterator[Breach]:
             yield "match.isa", f"holds {word!r}: not a CPU feature", "use words such as `avx2`, `asimddp`"
 
 
+def _gpu(hardware: Hardware) -> Iterator[Breach]:
+    arch = hardware.gpu_arch
+    if arch and not _NAME.fullmatch(arch):
+        yield "hardware.gpu_arch", f"is {arch!r}: not a word", "for example `sm_89`"
+    for mode in hardware.power_modes:
+        if not mode.strip() or not mode.isprintable():
+            yield "hardware.power_modes", f"holds {mode!r}: a name is needed", "for example `15W`"
+
+
 def _sizes(target: Target) -> Iterator[Breach]:
     if not 1 <= target.run.threads <= MAX_THREADS:
         yield (
@@ -84,7 +100,8 @@ def _sizes(target: Target) -> Iterator[Breach]:
             f"is {target.run.threads}: 1 to {MAX_THREADS} are possible",
             "one per usable core",
         )
-    for key, fact in (("cores", target.hardware.cores), ("memory_mib", target.hardware.memory_mib)):
+    for key in ("cores", "memory_mib", "gpu_memory_mib"):
+        fact: int = getattr(target.hardware, key)
         if not 0 <= fact <= MAX_SIZE:
             yield f"hardware.{key}", f"is {fact}: 0 to {MAX_SIZE} is possible", "leave out what is unknown"
     yield from workload_breaches(target.workload)

@@ -7,9 +7,10 @@ from typing import ClassVar, NoReturn
 
 import pytest
 
-from edgekit.testing.bench import Bench, Setting
+from edgekit.testing.bench import Bench
 from edgekit.testing.boxes import House
 from edgekit.testing.closeness import CLOSENESS, Closeness
+from edgekit.testing.setting import Setting
 from edgekit.testing.troubles import Docket
 from edgekit_runtime.values import OptionValue
 
@@ -21,14 +22,17 @@ class Contract:
     known_failures: test name (with or without its [parameter]) -> reason; such a test must fail.
     tolerance: precision -> Closeness, where the kit's own is not right for the engine.
     options: values for the backend's declared options that differ from their defaults.
-    device: the engine's device word. time_limit: seconds that one call to the backend may take.
+    target: name or file of a target to build for, where that is not this machine.
+    device: the engine's device word, by default the target's.
+    time_limit: seconds that one call to the backend may take.
     """
 
     backend: ClassVar[str] = ""
     known_failures: ClassVar[Mapping[str, str]] = {}
     tolerance: ClassVar[Mapping[str, Closeness]] = {}
     options: ClassVar[Mapping[str, OptionValue]] = {}
-    device: ClassVar[str] = "cpu"
+    target: ClassVar[str] = ""
+    device: ClassVar[str] = ""
     time_limit: ClassVar[float] = 120.0
 
     @pytest.fixture(scope="class")
@@ -43,7 +47,11 @@ class Contract:
     def bench(cls, docket: Docket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         """The backend under test with one worker, shared by the tests of the class."""
         setting = Setting(
-            backend=cls.backend, options=cls.options, device=cls.device, time_limit=cls.time_limit
+            backend=cls.backend,
+            options=cls.options,
+            device=cls.device,
+            time_limit=cls.time_limit,
+            target=cls.target,
         )
         with Bench(setting, House(tmp_path_factory.mktemp("contract")), docket) as bench:
             yield bench

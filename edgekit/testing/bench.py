@@ -22,7 +22,8 @@ from edgekit.host.compiling import compile_model
 from edgekit.host.sessions import RemoteSession, open_remote
 from edgekit.testing.boxes import Box, House
 from edgekit.testing.families import case
-from edgekit.testing.models import USUAL, ModelCase
+from edgekit.testing.models import ModelCase
+from edgekit.testing.setting import Setting
 from edgekit.testing.troubles import Docket, Trouble, named_for
 from edgekit.values import (
     BackendSpec,
@@ -31,16 +32,14 @@ from edgekit.values import (
     Probe,
     RunSettings,
     Support,
-    Target,
-    Workload,
 )
 from edgekit_runtime.calls import Reply
 from edgekit_runtime.codec import from_json, to_json
-from edgekit_runtime.errors import EdgekitError
+from edgekit_runtime.errors import EdgekitError, HardwareMissing
 from edgekit_runtime.feeds import pack_many, write_feeds
 from edgekit_runtime.frames import JsonValue
 from edgekit_runtime.session import Array, Feeds
-from edgekit_runtime.values import OpenRequest, OptionValue
+from edgekit_runtime.values import OpenRequest
 
 #: The model that the compile tests look at; its weights are in a file of their own.
 SAMPLE = "large-constant"
@@ -49,16 +48,6 @@ PLAIN_NUMBERS = f"test_right_numbers[{PLAINEST}]"
 CALIBRATION_ROWS = 32
 _INSIDE = "edgekit.testing.inside"
 _JOBS = "edgekit.host.jobs"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What the author's class says."""
-
-    backend: str
-    options: Mapping[str, OptionValue]
-    device: str
-    time_limit: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +78,7 @@ class Bench:
         self._built: dict[tuple[str, str, tuple[str, ...]], Built | Trouble] = {}
         self._rehearsal: Trouble | None = None
         self._rehearsed = False
+        self._no_device = False
         self._taken: dict[str, bool] = {}
 
     def __enter__(self) -> Self:
@@ -124,7 +114,10 @@ class Bench:
     def check(self, model: ModelCase) -> Support:
         """What `check()` says of a model; raises when it does."""
         box = self.house.box()
-        params = {"model": str(model.write(box.models)), "target": to_json(self._target(self.plain))}
+        params = {
+            "model": str(model.write(box.models)),
+            "target": to_json(self._setting.target_at(self.plain)),
+        }
         return from_json(Support, self._job("check", params).value)
 
     # --- what stands between a test and its subject -----------------------------------------------
@@ -170,10 +163,17 @@ class Bench:
             session = self._open(found, threads=1)
             session.run(case(PLAINEST).feeds())
             session.close()
+        except HardwareMissing:
+            self._no_device = True  # compiling can still be tested; whoever must open is skipped
         except EdgekitError as error:
             self._drop_lost_worker(error)
             return self.docket.trouble(error, named_for(error) or PLAIN_NUMBERS)
         return None
+
+    def need_device(self, error: EdgekitError) -> None:
+        """Skip when `error` says that hardware is missing, as it did for the plainest model."""
+        if isinstance(error, HardwareMissing) and self._no_device:
+            pytest.skip(f"needs the device: {error.message}")
 
     # --- compiling ----------------------------------------------------------------------------------
 
@@ -287,24 +287,12 @@ class Bench:
             signature=model.signature,
             workdir=box.workdir,
             precision=precision,
-            target=self._target(precision),
-            options=self._options("compile"),
+            target=self._setting.target_at(precision),
+            options=self._setting.options_of(self.spec, "compile"),
             calibration=box.calibration if precision != "fp32" else None,
             keep_high=keep_high,
         )
         return request, box
-
-    def _target(self, precision: str) -> Target:
-        return Target(
-            name="conformance",
-            backend=self._setting.backend,
-            precision=precision,
-            workload=Workload(batch=USUAL["batch"], sequence=USUAL["sequence"]),
-        )
-
-    def _options(self, stage: str) -> dict[str, OptionValue]:
-        declared = [option for option in self.spec.options if option.stage == stage]
-        return {option.name: self._setting.options.get(option.name, option.default) for option in declared}
 
     # --- running ------------------------------------------------------------------------------------
 
@@ -314,6 +302,7 @@ class Bench:
         try:
             session = self._open(built, threads=threads)
         except EdgekitError as error:
+            self.need_device(error)
             self._drop_lost_worker(error)
             named = built.opened_by if threads == 1 else ""
             self.docket.report(self.docket.trouble(error, named))
@@ -338,13 +327,21 @@ class Bench:
         request = OpenRequest(
             directory=built.directory,
             precision=built.precision,
-            device=self._setting.device,
-            options=self._options("run"),
+            device=self._setting.device_of(self.spec),
+            options=self._setting.options_of(self.spec, "run"),
         )
         params = {"backend": self._setting.backend, "request": to_json(request)}
         with self.docket.telling():
             self._move_here()
-            return self._call(f"{_INSIDE}:{function}", params, pack_many(rows))
+            try:
+                return self._call(f"{_INSIDE}:{function}", params, pack_many(rows))
+            except HardwareMissing as error:
+                self.need_device(error)
+                raise
+
+    def _run_settings(self, threads: int) -> RunSettings:
+        options = self._setting.options_of(self.spec, "run")
+        return RunSettings(threads=threads, device=self._setting.device_of(self.spec), options=options)
 
     def _open(self, built: Built, *, threads: int) -> RemoteSession:
         self._move_here()
@@ -353,7 +350,7 @@ class Bench:
             built.directory,
             self._setting.backend,
             built.precision,
-            RunSettings(threads=threads, device=self._setting.device, options=self._options("run")),
+            self._run_settings(threads),
             timeout=self._setting.time_limit,
         )
 

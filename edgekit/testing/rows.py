@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.testing.runner import ROWS_VARIABLE, total_file
+from edgekit.testing.runner import NEEDS_DEVICE, ROWS_VARIABLE, total_file
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -28,7 +28,7 @@ def _outcome(report: pytest.TestReport) -> dict[str, str]:
     if report.outcome == "skipped":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
         reason = reason.removeprefix("Skipped: ")
-        for outcome in ("blocked", "not claimed", "not available"):
+        for outcome in ("blocked", "not claimed", "not available", NEEDS_DEVICE):
             if reason.startswith(outcome):
                 return {"outcome": outcome, "reason": reason}
         return {"outcome": "skipped", "reason": reason}

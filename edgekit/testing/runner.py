@@ -21,6 +21,7 @@ from edgekit.devices.local import module_path
 from edgekit.discovery import find_backend
 from edgekit.errors import WorkerError
 from edgekit.stages.common import OnProgress, quiet
+from edgekit.targets import load_target
 from edgekit_runtime.errors import MissingDependency
 
 TEST_FILE = """
@@ -29,10 +30,13 @@ from edgekit.testing import BackendContract
 
 class TestBackend(BackendContract):
     backend = {name!r}
+    target = {target!r}
 """
 
-#: Outcomes that leave the contract unproven.
-UNPROVEN = ("failed", "blocked", "not available")
+#: The outcome of a test that must open an artifact where the hardware for that is missing.
+NEEDS_DEVICE = "needs the device"
+#: Outcomes that break the contract, or leave it untested altogether.
+BROKEN = ("failed", "blocked", "not available")
 ROWS_VARIABLE = "EDGEKIT_CONTRACT_ROWS"
 _LOOK_SECONDS = 0.2
 
@@ -44,7 +48,7 @@ def total_file(rows: Path) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractRow:
-    """One test. outcome: passed, failed, blocked, not claimed, not available, or skipped."""
+    """One test. outcome: passed, failed, blocked, not claimed, not available, needs the device, skipped."""
 
     test: str
     outcome: str
@@ -53,35 +57,52 @@ class ContractRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractResult:
-    """What the kit found. passed: every claimed promise was tested and kept."""
+    """What the kit found. passed: every claimed promise was tested and kept; exit_code: 0 then, 5 where
+    all that can be tested without the device is kept, else 4."""
 
     backend: str
     rows: tuple[ContractRow, ...]
     passed: bool
     summary: str
+    exit_code: int
 
 
-def run_contract(name: str, *, verbose: bool = False, on_progress: OnProgress = quiet) -> ContractResult:
+def run_contract(
+    name: str, *, target: str = "", verbose: bool = False, on_progress: OnProgress = quiet
+) -> ContractResult:
     """Run the conformance kit on an installed backend. `verbose` shows pytest's own lines on stderr.
 
-    `on_progress` is told how many tests of how many are done, and the latest one's name. Raises UnknownName
-    for a backend that is not installed, MissingDependency without pytest.
+    target: name or file of a target to build for, "" for this machine. `on_progress` is told how many tests
+    of how many are done, and the latest one's name. Raises UnknownName for a backend or target that there is
+    not, MissingDependency without pytest.
     """
     find_backend(name)
+    if target:  # the kit runs in another directory
+        target = str(Path(load_target(target).origin).resolve())
     if importlib.util.find_spec("pytest") is None:
         raise MissingDependency("the conformance kit needs pytest", hint="pip install 'edgekit[testing]'")
     with tempfile.TemporaryDirectory(prefix="edgekit-contract-") as directory:
-        rows = _rows(Path(directory), name, verbose, on_progress)
+        file = TEST_FILE.format(name=name, target=target)
+        rows = _rows(Path(directory), name, file, verbose, on_progress)
     counts = Counter(row.outcome for row in rows)
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-    passed = counts["passed"] > 0 and not any(counts[outcome] for outcome in UNPROVEN)
-    return ContractResult(backend=name, rows=rows, passed=passed, summary=f"backend {name!r}: {summary}")
+    kept = counts["passed"] > 0 and not any(counts[outcome] for outcome in BROKEN)
+    passed = kept and not counts[NEEDS_DEVICE]
+    return ContractResult(
+        backend=name,
+        rows=rows,
+        passed=passed,
+        summary=f"backend {name!r}: {summary}",
+        exit_code=0 if passed else 5 if kept else 4,
+    )
 
 
-def _rows(directory: Path, name: str, verbose: bool, on_progress: OnProgress) -> tuple[ContractRow, ...]:
+def _rows(
+    directory: Path, name: str, file: str, verbose: bool, on_progress: OnProgress
+) -> tuple[ContractRow, ...]:
     found = directory / "rows.jsonl"
     test = directory / "test_backend.py"
-    test.write_text(TEST_FILE.format(name=name), encoding="utf-8")
+    test.write_text(file, encoding="utf-8")
     (directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     command = [
         sys.executable,

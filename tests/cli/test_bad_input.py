@@ -71,9 +71,11 @@ def test_an_unknown_target_backend_or_precision_names_the_nearest(
 def test_a_target_whose_backend_is_not_installed_says_so(
     edgekit: Edgekit, exported: Path, tmp_path: Path
 ) -> None:
-    code, name, text = refused(edgekit, "compile", exported, "--target", "rtx-4060", "-o", tmp_path / "a")
+    target = tmp_path / "board.toml"
+    target.write_text('name = "board"\nbackend = "of-nobody"\n')
+    code, name, text = refused(edgekit, "compile", exported, "--target", target, "-o", tmp_path / "a")
     assert (code, name) == (2, "unknown-name")
-    assert "'tensorrt' is installed" in text and "onnxruntime" in text
+    assert "'of-nobody' is installed" in text and "onnxruntime" in text
     assert "pip install" not in text, "a foreign name is no pip command"
 
 

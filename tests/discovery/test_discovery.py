@@ -139,6 +139,7 @@ def test_a_description_that_cannot_be_true_is_a_broken_plugin(
         ("SPEC['arches'] = 'x86_64'", r"arches is 'x86_64', not tuple\[str"),
         ("SPEC['precisions'] = ('fp32', 8)", "precisions is"),
         ("SPEC['builds_on'] = ['target']", "builds_on is"),
+        ("SPEC['device'] = None", "device is None, not str"),
         ("SPEC['engine_modules'] = (1,)", "engine_modules is"),
         ("SPEC['options'] = (1,)", r"options is \(1,\), not tuple\[OptionSpec"),
         ("SPEC['options'] = None", "options is None"),

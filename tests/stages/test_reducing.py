@@ -6,6 +6,7 @@ import functools
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from edgekit.exporting.options import ExportOptions
 from edgekit.host.reference import open_reference_model
 from edgekit.search.groups import Group
 from edgekit.stages.asking import Asker
+from edgekit.stages.common import StageResult
 from edgekit.stages.compile import CompileOptions, compile_model
 from edgekit.stages.export import export
 from edgekit.stages.parents import table_of
@@ -135,20 +137,50 @@ def labelled(model: Path) -> list[dict[str, str]]:
         ]
 
 
-def _file(path: Path, rows: Sequence[dict[str, str]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The model, rows that it answers rightly, and a backend `coarse` whose int8 breaks one layer.
+
+    options: of that backend in int8; times are not looked at.
+    """
+
+    model: Path
+    labelled: list[dict[str, str]]
+    folder: Path
+    patch: pytest.MonkeyPatch
+    options: functools.partial[CompileOptions]
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "a"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "a.trials.jsonl"
+
+    def install(self, name: str, code: str) -> None:
+        """Another backend like `coarse`, of which `code` replaces something."""
+        install_plugin(self.patch, self.folder, name, COARSE + code)
+
+    def file(self, rows: Sequence[dict[str, str]]) -> Path:
+        path = self.folder / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    def compile(self, options: CompileOptions) -> StageResult:
+        return compile_model(self.model, self.output, options)
+
+    def built(self, options: CompileOptions) -> ArtifactTable:
+        return table_of(self.compile(options).manifest.artifact)
 
 
 @pytest.fixture
-def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> functools.partial[CompileOptions]:
-    """Of a backend whose int8 breaks one layer. Times are not looked at."""
+def bench(
+    model: Path, labelled: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bench:
     install_plugin(monkeypatch, tmp_path, "coarse", COARSE)
-    return functools.partial(CompileOptions, backend="coarse", precision="int8", max_seconds=0.0)
-
-
-def _built(model: Path, output: Path, options: CompileOptions) -> ArtifactTable:
-    return table_of(compile_model(model, output, options).manifest.artifact)
+    options = functools.partial(CompileOptions, backend="coarse", precision="int8", max_seconds=0.0)
+    return Bench(model=model, labelled=labelled, folder=tmp_path, patch=monkeypatch, options=options)
 
 
 def _restored(table: ArtifactTable) -> Restored:
@@ -190,50 +222,40 @@ def slower(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slower")
-def test_int8_that_is_slower_leaves_no_artifact(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
+def test_int8_that_is_slower_leaves_no_artifact(bench: Bench) -> None:
+    bench.install("exact", RIGHT)
     with pytest.raises(PrecisionNotGiven, match=r"slower here: it takes 5\.30x as long") as caught:
-        compile_model(model, tmp_path / "a", options(backend="exact"))
+        bench.compile(bench.options(backend="exact"))
     assert caught.value.exit_code == 1
-    assert not (tmp_path / "a").exists()
+    assert not bench.output.exists()
 
 
 @pytest.mark.usefixtures("slower")
-def test_what_is_kept_anyway_says_so(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
-    table = _built(model, tmp_path / "a", options(backend="exact", keep_anyway=True))
+def test_what_is_kept_anyway_says_so(bench: Bench) -> None:
+    bench.install("exact", RIGHT)
+    table = bench.built(bench.options(backend="exact", keep_anyway=True))
     assert any(note.startswith("kept anyway: int8 is slower") for note in table.notes)
     assert table.earned is not None and table.earned.refusal
 
 
 @pytest.mark.usefixtures("slower")
-def test_auto_keeps_fp32_where_int8_is_slower_and_says_why(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
-    table = _built(model, tmp_path / "a", options(backend="exact", precision="auto"))
+def test_auto_keeps_fp32_where_int8_is_slower_and_says_why(bench: Bench) -> None:
+    bench.install("exact", RIGHT)
+    table = bench.built(bench.options(backend="exact", precision="auto"))
     assert table.precision == "fp32" and table.recipe.precision == "fp32"
     assert any("int8 was not kept: it is slower than fp32" in note for note in table.notes)
 
 
-def test_auto_takes_int8_where_it_is_right_and_smaller(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
-    table = _built(model, tmp_path / "a", options(backend="exact", precision="auto"))
+def test_auto_takes_int8_where_it_is_right_and_smaller(bench: Bench) -> None:
+    bench.install("exact", RIGHT)
+    table = bench.built(bench.options(backend="exact", precision="auto"))
     assert table.precision == "int8"
     assert any("its speed was not compared here: no time was given" in note for note in table.notes)
 
 
-def test_auto_keeps_fp32_where_int8_cannot_be_built(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: functools.partial[CompileOptions]
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "refusing", COARSE + REFUSING)
-    table = _built(model, tmp_path / "a", options(backend="refusing", precision="auto"))
+def test_auto_keeps_fp32_where_int8_cannot_be_built(bench: Bench) -> None:
+    bench.install("refusing", REFUSING)
+    table = bench.built(bench.options(backend="refusing", precision="auto"))
     assert table.precision == "fp32"
     assert any("no kernel for that" in note for note in table.notes)
 
@@ -247,31 +269,20 @@ def test_smaller_weights_that_were_asked_for_may_be_slower() -> None:
 # --- restoring ----------------------------------------------------------------------------------------
 
 
-def test_the_broken_layer_is_put_back_and_nothing_else(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-) -> None:
-    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
-    asked = options(tune_data=rows, budget=("accuracy_drop=2",))
-    table = _built(model, tmp_path / "a", asked)
+def test_the_broken_layer_is_put_back_and_nothing_else(bench: Bench) -> None:
+    rows = bench.file(bench.labelled[:ROWS])
+    asked = bench.options(tune_data=rows, budget=("accuracy_drop=2",))
+    table = bench.built(asked)
     assert _restored(table).groups == ("bert.encoder.layer.#.output.dense/MatMul",)
     assert "bert.encoder.layer.1.output.dense/MatMul" in table.recipe.keep_high
     assert len(set(table.row_digests)) == ROWS
-    assert not list(tmp_path.glob("*.trials.jsonl"))
-    assert compile_model(model, tmp_path / "a", asked).up_to_date
+    assert not list(bench.folder.glob("*.trials.jsonl"))
+    assert bench.compile(asked).up_to_date
 
 
-def test_a_search_cut_short_goes_on_where_it_was(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
-    asked = functools.partial(options, tune_data=rows, budget=("accuracy_drop=2",))
+def test_a_search_cut_short_goes_on_where_it_was(bench: Bench) -> None:
+    rows = bench.file(bench.labelled[:ROWS])
+    asked = functools.partial(bench.options, tune_data=rows, budget=("accuracy_drop=2",))
     made: list[Trial] = []
     attempt = Trials.attempt
 
@@ -281,26 +292,20 @@ def test_a_search_cut_short_goes_on_where_it_was(
         made.append(attempt(self, kept))  # type: ignore[arg-type]
         return made[-1]
 
-    monkeypatch.setattr(Trials, "attempt", counting)
+    bench.patch.setattr(Trials, "attempt", counting)
     with pytest.raises(KeyboardInterrupt):
-        compile_model(model, tmp_path / "a", asked())
-    assert not (tmp_path / "a").exists()
-    monkeypatch.setattr(Trials, "attempt", attempt)
-    lines = len((tmp_path / "a.trials.jsonl").read_text().splitlines())
+        bench.compile(asked())
+    assert not bench.output.exists()
+    bench.patch.setattr(Trials, "attempt", attempt)
+    lines = len(bench.log.read_text().splitlines())
     assert lines == 1 + len(made)
-    table = _built(model, tmp_path / "a", asked())
+    table = bench.built(asked())
     assert _restored(table).trials[0].kept == made[0].kept
 
 
-def test_a_search_whose_time_was_up_goes_on_when_it_is_given_more(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
-    asked = functools.partial(options, tune_data=rows, budget=("accuracy_drop=2",))
+def test_a_search_whose_time_was_up_goes_on_when_it_is_given_more(bench: Bench) -> None:
+    rows = bench.file(bench.labelled[:ROWS])
+    asked = functools.partial(bench.options, tune_data=rows, budget=("accuracy_drop=2",))
     made: list[tuple[str, ...]] = []
     attempt = Trials.attempt
 
@@ -308,107 +313,65 @@ def test_a_search_whose_time_was_up_goes_on_when_it_is_given_more(
         made.append(tuple(group.name for group in kept))
         return attempt(self, kept)
 
-    monkeypatch.setattr(Trials, "attempt", noted)
+    bench.patch.setattr(Trials, "attempt", noted)
     with pytest.raises(PrecisionNotGiven, match="time was up"):
-        compile_model(model, tmp_path / "a", asked(time_limit=0.0))
+        bench.compile(asked(time_limit=0.0))
     assert made
-    _built(model, tmp_path / "a", asked(time_limit=600.0))
+    bench.built(asked(time_limit=600.0))
     assert len(made) == len(set(made))
 
 
-def test_each_precision_that_auto_tries_has_trials_of_its_own(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "second", COARSE + SECOND_IS_RIGHT)
-    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
-    asked = options(backend="second", precision="auto", tune_data=rows, budget=("accuracy_drop=2",))
-    assert _built(model, tmp_path / "a", asked).precision == "int8-weights"
+def test_each_precision_that_auto_tries_has_trials_of_its_own(bench: Bench) -> None:
+    bench.install("second", SECOND_IS_RIGHT)
+    rows = bench.file(bench.labelled[:ROWS])
+    asked = bench.options(backend="second", precision="auto", tune_data=rows, budget=("accuracy_drop=2",))
+    assert bench.built(asked).precision == "int8-weights"
 
 
-def test_a_limit_on_accuracy_in_the_target_needs_no_metric_of_the_task(
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
-    source = tiny_model(tmp_path / "source", "Bert", "Model")
-    export(source, tmp_path / "model", options=ExportOptions(task="feature-extraction"))
-    rows = _file(tmp_path / "train.jsonl", labelled)
-    asked = options(backend="exact", calibration=rows, budget=("accuracy_drop=2",))
-    table = _built(tmp_path / "model", tmp_path / "a", asked)
+def test_a_limit_on_accuracy_in_the_target_needs_no_metric_of_the_task(bench: Bench) -> None:
+    bench.install("exact", RIGHT)
+    source = tiny_model(bench.folder / "source", "Bert", "Model")
+    export(source, bench.folder / "model", options=ExportOptions(task="feature-extraction"))
+    rows = bench.file(bench.labelled)
+    asked = bench.options(backend="exact", calibration=rows, budget=("accuracy_drop=2",))
+    table = replace(bench, model=bench.folder / "model").built(asked)
     assert any("accuracy was not tuned" in note for note in table.notes)
 
 
-def test_no_time_for_choosing_is_told_and_nothing_is_kept(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-) -> None:
-    rows = _file(tmp_path / "tune.jsonl", labelled[:ROWS])
+def test_no_time_for_choosing_is_told_and_nothing_is_kept(bench: Bench) -> None:
+    rows = bench.file(bench.labelled[:ROWS])
     with pytest.raises(PrecisionNotGiven, match="time was up"):
-        compile_model(
-            model, tmp_path / "a", options(tune_data=rows, budget=("accuracy_drop=2",), time_limit=0.0)
-        )
-    assert not (tmp_path / "a").exists()
-    assert (tmp_path / "a.trials.jsonl").exists()
+        bench.compile(bench.options(tune_data=rows, budget=("accuracy_drop=2",), time_limit=0.0))
+    assert not bench.output.exists()
+    assert bench.log.exists()
 
 
-def test_labelled_calibration_rows_that_are_not_calibrated_on_choose(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
-    rows = _file(tmp_path / "train.jsonl", labelled)
-    asked = options(backend="exact", calibration=rows, calibration_rows=20, budget=("accuracy_drop=2",))
-    table = _built(model, tmp_path / "a", asked)
+def test_labelled_calibration_rows_that_are_not_calibrated_on_choose(bench: Bench) -> None:
+    bench.install("exact", RIGHT)
+    rows = bench.file(bench.labelled)
+    asked = bench.options(backend="exact", calibration=rows, calibration_rows=20, budget=("accuracy_drop=2",))
+    table = bench.built(asked)
     assert any("rows of the calibration file that are not calibrated on" in note for note in table.notes)
-    assert len(table.row_digests) == len(set(table.row_digests)) == len(labelled)
+    assert len(table.row_digests) == len(set(table.row_digests)) == len(bench.labelled)
 
 
-def test_calibration_rows_without_labels_choose_nothing_and_that_is_told(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    install_plugin(monkeypatch, tmp_path, "exact", COARSE + RIGHT)
-    rows = _file(tmp_path / "train.jsonl", [{"text": row["text"]} for row in labelled])
-    table = _built(
-        model, tmp_path / "a", options(backend="exact", calibration=rows, budget=("accuracy_drop=2",))
-    )
+def test_calibration_rows_without_labels_choose_nothing_and_that_is_told(bench: Bench) -> None:
+    bench.install("exact", RIGHT)
+    rows = bench.file([{"text": row["text"]} for row in bench.labelled])
+    table = bench.built(bench.options(backend="exact", calibration=rows, budget=("accuracy_drop=2",)))
     assert any("accuracy was not tuned" in note and "--tune-data" in note for note in table.notes)
 
 
-def test_tune_rows_without_a_limit_are_refused(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-) -> None:
-    rows = _file(tmp_path / "tune.jsonl", labelled)
+def test_tune_rows_without_a_limit_are_refused(bench: Bench) -> None:
+    rows = bench.file(bench.labelled)
     with pytest.raises(UsageError, match="limit on accuracy"):
-        compile_model(model, tmp_path / "a", options(tune_data=rows))
+        bench.compile(bench.options(tune_data=rows))
 
 
-def test_a_handful_of_tune_rows_is_refused(
-    model: Path,
-    tmp_path: Path,
-    labelled: list[dict[str, str]],
-    options: functools.partial[CompileOptions],
-) -> None:
-    rows = _file(tmp_path / "tune.jsonl", labelled[:5])
+def test_a_handful_of_tune_rows_is_refused(bench: Bench) -> None:
+    rows = bench.file(bench.labelled[:5])
     with pytest.raises(DataError, match="too few"):
-        compile_model(model, tmp_path / "a", options(tune_data=rows, budget=("accuracy_drop=2",)))
+        bench.compile(bench.options(tune_data=rows, budget=("accuracy_drop=2",)))
 
 
 def test_few_rows_are_judged_by_half_the_limit_and_many_by_what_is_proven() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,18 @@ MACHINES = {
         memory_mib=31900,
         gpu=("NVIDIA GeForce RTX 4060",),
     ),
+    "agx": Machine(
+        arch="aarch64",
+        system="Linux",
+        cpu="",
+        isa=("asimd", "asimddp", "asimdhp"),
+        cores=12,
+        usable_cores=12.0,
+        memory_mib=62800,
+        device_tree="NVIDIA Jetson AGX Orin Developer Kit",
+        gpu=("Orin",),
+        gpu_arch=("sm_87",),
+    ),
     "emulated-pi5": Machine(
         arch="aarch64",
         system="Linux",
@@ -99,6 +112,18 @@ MACHINES = {
         device_tree="Raspberry Pi 5 Model B Rev 1.0",
         emulated=True,
     ),
+}
+
+#: Other cards in the same machine, as their driver names them.
+MACHINES |= {
+    name: replace(MACHINES["rtx"], gpu=(gpu,), gpu_arch=(arch,))
+    for name, gpu, arch in (
+        ("rtx-4060-ti", "NVIDIA GeForce RTX 4060 Ti", "sm_89"),
+        ("rtx-3060", "NVIDIA GeForce RTX 3060", "sm_86"),
+        ("rtx-5070", "NVIDIA GeForce RTX 5070", "sm_120"),
+        ("l4", "NVIDIA L4", "sm_89"),
+        ("t4", "Tesla T4", "sm_75"),
+    )
 }
 
 Write = Callable[..., Path]

@@ -14,6 +14,7 @@ from edgekit.values import (
     BackendSpec,
     Budget,
     CompileSettings,
+    DeviceSettings,
     Hardware,
     Match,
     OptionSpec,
@@ -72,8 +73,9 @@ def test_a_sound_target_on_its_own_machine_has_nothing_to_mend() -> None:
 
 
 def test_a_backend_that_is_not_installed_is_said_with_how_to_get_it() -> None:
-    findings = check_target(load_target("jetson-orin-nano"), MACHINES["jetson"])
-    assert "'tensorrt' is installed" in by_level(findings, "error")
+    jetson = replace(load_target("jetson-orin-nano"), backend="of-nobody")
+    findings = check_target(jetson, MACHINES["jetson"])
+    assert "'of-nobody' is installed" in by_level(findings, "error")
     assert "Install the distribution that provides it (installed: " in by_level(findings, "error")
     assert "pip install" not in by_level(findings, "error"), "a foreign name is no pip command"
     assert exit_code(findings) == 4
@@ -99,6 +101,15 @@ def test_a_broken_backend_is_a_finding_not_a_crash(monkeypatch: pytest.MonkeyPat
     findings = check_target(SOUND, N100)
     assert "cannot be imported; reinstall it" in by_level(findings, "error")
     assert exit_code(findings) == 4
+
+
+def test_an_engine_that_only_the_target_can_build_is_said_unless_the_target_can_be_reached() -> None:
+    jetson = load_target("jetson-orin-nano")
+    warned = "builds on the target itself: this machine is not it, and no other is named ([device] uri)"
+    assert warned in by_level(check_target(jetson, N100), "warning")
+    reached = replace(jetson, device=DeviceSettings(uri="ssh://me@board"))
+    for target, machine in ((jetson, MACHINES["jetson"]), (reached, N100)):
+        assert "builds on" not in by_level(check_target(target, machine), "warning")
 
 
 def test_no_backend_is_a_note_that_says_what_to_do() -> None:

@@ -43,6 +43,10 @@ MISTAKES = {
     "empty device": ("[run]\ndevice = ''", "run.device"),
     "empty uri": ("[device]\nuri = ' '", "device.uri"),
     "negative cores": ("[hardware]\ncores = -1", "hardware.cores"),
+    "negative memory of the GPU": ("[hardware]\ngpu_memory_mib = -1", "hardware.gpu_memory_mib"),
+    "architecture of several words": ("[hardware]\ngpu_arch = 'sm 89'", "hardware.gpu_arch"),
+    "blank power mode": ("[hardware]\npower_modes = [' ']", "hardware.power_modes"),
+    "unknown place to build": ("[compile]\nbuilds_on = 'anywhere'", "compile.builds_on"),
     "negative memory": ("[hardware]\nmemory_mib = -1", "hardware.memory_mib"),
     "no batch": ("[workload]\nbatch = 0", "workload.batch"),
     "huge axis": ("[workload.axes]\nframes = 99999999999999999999", "axes"),
@@ -181,7 +185,7 @@ def test_a_broken_file_is_listed_with_its_problem_and_hides_no_other(write: Writ
     assert "int9" in problems["broken"]
     assert "other" in problems["misnamed"]
     assert "nowhere" in problems["orphan"]
-    assert sum(not entry.problem for entry in list_targets()) == 9
+    assert sum(not entry.problem for entry in list_targets()) == 14
 
 
 # --- extends

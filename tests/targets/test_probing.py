@@ -42,6 +42,13 @@ def test_a_probed_file_recognises_its_machine_and_no_other(machine: str) -> None
     assert not has_budget(target.budget)
 
 
+def test_the_gpu_that_a_machine_tells_is_what_engines_are_built_for() -> None:
+    card = MACHINES["rtx-3060"]
+    assert loaded(card).hardware.gpu_arch == "sm_86"
+    assert load_target("this-machine", machine=card).hardware.gpu_arch == "sm_86"
+    assert loaded(MACHINES["rtx"]).hardware.gpu_arch == "", "a name alone tells no architecture"
+
+
 def test_a_machine_that_tells_little_of_itself_gets_a_warning_in_its_file() -> None:
     assert "others like it are taken for it" in probe_target(MACHINES["phone"], "mine")
     assert "others like it" not in probe_target(MACHINES["pi5"], "mine")

@@ -19,9 +19,19 @@ from edgekit_runtime.values import PRECISIONS
 
 TABLES = {
     "match": ["arch", "system", "cpu", "device_tree", "gpu", "isa", "emulated"],
-    "hardware": ["cpu", "cores", "memory_mib", "isa", "gpu", "sources"],
+    "hardware": [
+        "cpu",
+        "cores",
+        "memory_mib",
+        "isa",
+        "gpu",
+        "gpu_arch",
+        "gpu_memory_mib",
+        "power_modes",
+        "sources",
+    ],
     "run": ["threads", "device", "options"],
-    "compile": ["options"],
+    "compile": ["builds_on", "options"],
     "workload": ["batch", "sequence", "samples", "axes"],
     "budget": ["latency_p90_ms", "max_fallback", "accuracy_drop", "throughput_min"],
     "device": ["uri"],

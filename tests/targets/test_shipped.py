@@ -16,7 +16,7 @@ from .conftest import MACHINES
 
 SHIPPED = {
     "this-machine", "x86-64-v3", "x86-64-v4-vnni", "intel-n100", "raspberry-pi-4", "raspberry-pi-5",
-    "android-arm64", "jetson-orin-nano", "rtx-4060",
+    "android-arm64", "jetson-orin-nano", "jetson-agx-orin", "rtx-4060", "rtx-3060", "rtx-5070", "l4", "t4",
 }  # fmt: skip
 
 #: Which shipped targets each machine is, `this-machine` aside.
@@ -29,6 +29,9 @@ RECOGNISED = {
     "jetson": {"jetson-orin-nano"},
     "phone": {"android-arm64"},
     "rtx": {"rtx-4060", "x86-64-v3", "x86-64-v4-vnni"},
+    "agx": {"jetson-agx-orin"},
+    "rtx-4060-ti": {"x86-64-v3", "x86-64-v4-vnni"},
+    **{card: {card, "x86-64-v3", "x86-64-v4-vnni"} for card in ("rtx-3060", "rtx-5070", "l4", "t4")},
     "emulated-pi5": set(),
 }
 
@@ -67,7 +70,7 @@ def test_every_shipped_target_is_listed_without_a_problem() -> None:
 def test_a_shipped_target_loads_and_promises_no_limit(name: str) -> None:
     target = load_target(name, machine=MACHINES["n100"])
     assert target.name == name
-    assert target.precision == "fp32"
+    assert target.precision == ("fp16" if name == "t4" else "fp32"), "Turing has no fp32 engines"
     assert not has_budget(target.budget)
     assert all(getattr(target.workload, axis) >= 1 for axis in KNOWN_AXES)
     assert target.run.threads >= 1
@@ -80,6 +83,18 @@ def test_a_shipped_target_has_sources_and_a_backend(name: str) -> None:
     assert all("https://" in source for source in target.hardware.sources)
     expected = {"x86_64": "openvino", "aarch64": "onnxruntime"}[target.match.arch]
     assert target.backend == ("tensorrt" if target.hardware.gpu else expected)
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED - {"this-machine"}))
+def test_a_target_with_a_gpu_says_what_is_built_for_it_and_where(name: str) -> None:
+    target = load_target(name)
+    hardware, on_board = target.hardware, name.startswith("jetson")
+    assert bool(hardware.gpu_arch) == bool(hardware.gpu)
+    assert bool(hardware.gpu_memory_mib) == bool(hardware.gpu and not on_board), "a board shares its memory"
+    assert bool(hardware.power_modes) == on_board
+    assert target.run.device == ("gpu" if hardware.gpu else "cpu")
+    assert target.compile.builds_on == ("target" if on_board else "")
+    assert dict(target.compile.options) == ({"library": "tensorrt"} if on_board else {})
 
 
 @pytest.mark.parametrize("machine", sorted(RECOGNISED))
@@ -122,8 +137,16 @@ def test_the_readme_names_every_key_and_its_example_loads(tmp_path: Path) -> Non
     path.write_text(example, encoding="utf-8")
     target = load_target(path)
     assert (target.precision, target.run.threads, target.budget.latency_p90_ms) == ("int8", 2, 20)
-    for table in (target, target.match, target.hardware, target.run, target.workload, target.budget):
-        keys = set(type(table).__dataclass_fields__) - {"origin", "compile"}
+    for table in (
+        target,
+        target.match,
+        target.hardware,
+        target.compile,
+        target.run,
+        target.workload,
+        target.budget,
+    ):
+        keys = set(type(table).__dataclass_fields__) - {"origin", "options"}
         assert {key for key in keys if f"{key}`" not in readme and f"{key}]" not in readme} == set()
 
 

@@ -261,6 +261,21 @@ from edgekit_runtime.values import Signature
         ),
     ),
     Sabotage(
+        name="blames-the-hardware",
+        session="""
+class Session(complete.Session):
+    def __init__(self, request):
+        try:
+            super().__init__(request)
+        except OpenFailed as error:
+            raise HardwareMissing("there is no such chip in this machine") from error
+""",
+        caught_by=(
+            "test_open_refuses_a_damaged_artifact[truncated]",
+            "test_open_refuses_a_damaged_artifact[missing]",
+        ),
+    ),
+    Sabotage(
         name="renames-its-outputs",
         session="""
 class Session(complete.Session):

@@ -73,6 +73,43 @@ from edgekit.api import Probe
     assert not result.passed
 
 
+def test_tests_that_must_open_an_artifact_are_skipped_where_its_hardware_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    elsewhere = """
+class Session(complete.Session):
+    def __init__(self, request):
+        super().__init__(request)
+        raise HardwareMissing(f"there is no {request.device} in this machine")
+"""
+    for folder in (COMPLETE, write_plugin(tmp_path, Sabotage(name="runner-elsewhere", session=elsewhere))):
+        monkeypatch.syspath_prepend(str(folder))
+    result = run_contract("runner-elsewhere", target="rtx-4060")
+    outcomes = {row.test: (row.outcome, row.reason) for row in result.rows}
+    skipped = ("needs the device", "needs the device: there is no gpu in this machine")
+    for test in (
+        "test_right_numbers[conv]",
+        "test_feeds_are_not_changed[matmul]",
+        "test_close_twice_is_fine",
+    ):
+        assert outcomes[test] == skipped
+    built = (
+        "compile_gives_the_precision_asked",
+        "the_host_finds_no_fault",
+        "compile_twice_lists_the_same_files",
+    )
+    assert {outcomes[f"test_{test}"][0] for test in built} == {"passed"}
+    # its opener reads the file before it looks for the chip
+    assert outcomes["test_open_refuses_a_damaged_artifact[truncated]"][0] == "passed"
+    assert {outcome for outcome, _ in outcomes.values()} <= {
+        "passed",
+        "needs the device",
+        "not claimed",
+        "skipped",
+    }
+    assert (result.passed, result.exit_code) == (False, 5)
+
+
 def test_an_unknown_backend_is_told_before_anything_runs() -> None:
     with pytest.raises(UnknownName, match="no-such-backend"):
         run_contract("no-such-backend")
