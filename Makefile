@@ -1,12 +1,15 @@
 # `make demo` and `make test` are all a fresh machine needs: Python 3.11+ and a package registry.
 PYTHON ?= python3
+, := ,
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-OURS := -e 'plugins/edgekit-runtime[text,image,audio]' -e '.[export,metrics,testing]' -e 'plugins/edgekit-onnxruntime[compile]' \
-	-e 'plugins/edgekit-openvino[compile]' -e plugins/edgekit-example
+# TensorRT for RTX has no wheels for other machines.
+TENSORRT := $(if $(filter x86_64,$(shell uname -m)),[rtx$(,)compile],[compile])
+OURS := -e 'plugins/edgekit-runtime[text,image,audio]' -e '.[export,metrics,parquet,testing]' -e 'plugins/edgekit-onnxruntime[compile]' \
+	-e 'plugins/edgekit-openvino[compile]' -e 'plugins/edgekit-tensorrt$(TENSORRT)' -e plugins/edgekit-example
 SOURCES := edgekit plugins tests samples
-WHEELS := . plugins/edgekit-runtime plugins/edgekit-onnxruntime plugins/edgekit-openvino plugins/edgekit-example
+WHEELS := . $(addprefix plugins/edgekit-,runtime onnxruntime openvino tensorrt example)
 
 .PHONY: help install demo test test-slow architectures check bench dist clean
 

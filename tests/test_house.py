@@ -32,6 +32,8 @@ RUNTIMES = {
     "onnxruntime",
     "openvino",
     "tensorrt",
+    "tensorrt_rtx_bindings",
+    "cuda",
     "nncf",
     "numpy",
     "rich",

@@ -14,7 +14,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-WHEELS = (".", *(f"plugins/edgekit-{name}" for name in ("runtime", "onnxruntime", "openvino", "example")))
+WHEELS = (
+    ".",
+    *(f"plugins/edgekit-{name}" for name in ("runtime", "onnxruntime", "openvino", "tensorrt", "example")),
+)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -69,7 +72,7 @@ def test_every_wheel_holds_its_code_and_its_marker_of_types(wheels: Path) -> Non
         wheel.name.split("-")[0]: set(zipfile.ZipFile(wheel).namelist()) for wheel in wheels.glob("*.whl")
     }
     assert set(found) == {
-        f"edgekit{end}" for end in ("", "_runtime", "_onnxruntime", "_openvino", "_example")
+        f"edgekit{end}" for end in ("", "_runtime", "_onnxruntime", "_openvino", "_tensorrt", "_example")
     }
     assert all(f"{name}/py.typed" in files for name, files in found.items())
     assert "edgekit/shipped_targets/raspberry-pi-5.toml" in found["edgekit"]

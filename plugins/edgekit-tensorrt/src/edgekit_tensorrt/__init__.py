@@ -1,0 +1,1 @@
+"""The TensorRT backend of edgekit: engines for NVIDIA GPUs, by standard TensorRT or TensorRT for RTX."""

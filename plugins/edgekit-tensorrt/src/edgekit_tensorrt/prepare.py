@@ -1,0 +1,139 @@
+"""The graph that TensorRT builds: a strongly typed ONNX file of the precision asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from edgekit.api import CompileRequest, PrecisionNotGiven, ProgressCallback
+from edgekit_tensorrt.calibration import rows_of
+from edgekit_tensorrt.danger import Danger, find_dangers
+from edgekit_tensorrt.graph import (
+    BLOCKS,
+    HALF_SCALES,
+    Source,
+    check_names,
+    key,
+    open_source,
+    read_model,
+    with_opset,
+)
+from edgekit_tensorrt.narrowing import HALVES
+from edgekit_tensorrt.numerics import check_numerics
+from edgekit_tensorrt.qdq import Quantized, in_full, quantized, weights_only
+from edgekit_tensorrt.writing import write_typed
+
+#: Rows on which every node is measured alone, and on which the finished graph is compared.
+_MEASURED = 32
+_COMPARED = 128
+_SHOWN = 8
+#: Precisions of weights alone, and how many weights of 4 bits share a scale.
+_WEIGHTS_ALONE = {"int8-weights": 0, "int4-weights": 64}
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """A strongly typed graph. path: the ONNX file, its data beside it; notes: what was done and seen."""
+
+    path: Path
+    notes: tuple[str, ...] = ()
+
+
+def typed_graph(request: CompileRequest, work: Path, progress: ProgressCallback) -> Typed:
+    """Write the model in `request.precision` below `work`; its inputs and outputs keep their dtypes.
+
+    fp16 and bf16: all nodes but those that were measured to be harmed. int8: products with stored weights
+    from calibration rows, the rest as in fp16; int8-weights and int4-weights: those weights alone. Nodes in
+    `request.keep_high` stay in fp32. The numbers of the graph are compared with those of the model first:
+    raises `PrecisionNotGiven` where they are far off or where rows are lacking, `UnknownName` for a name in
+    keep_high, `CompileFailed` for a model or rows that do not work.
+    """
+    if request.precision == "fp32":
+        _check_model(read_model(request.model), request)
+        return Typed(path=request.model)
+    if request.precision == "int8" and request.calibration is None:
+        raise PrecisionNotGiven(
+            "int8 learns the ranges of activations from calibration rows, and there are none",
+            hint="--calibration FILE, with some hundred rows like those the model will see",
+        )
+    source = open_source(request.model, work)
+    _check_model(source.model, request)
+    half = HALVES.get(request.precision, HALVES["fp16"])
+    covered, notes = _covered(source, request, progress)
+    found = find_dangers(source, half, rows_of(request, most=_MEASURED), progress)
+    kept = {key(node) for node in source.model.graph.node if node.name in request.keep_high}
+    high = kept | found.high | set(in_full(source, covered))
+    written = write_typed(_raised(source, covered), half, high, work / "typed.onnx", covered)
+    compared = rows_of(request, most=_COMPARED)
+    agreement = check_numerics(source, written, compared, request.precision, progress)
+    (work / "weights.data").unlink(missing_ok=True)
+    notes.append(f"{written.low} of {len(source.model.graph.node)} nodes compute in {half.word}")
+    if found.dangers:
+        notes.append(f"kept in fp32 because {half.word} would harm them: {_listed(found.dangers)}")
+    notes.append(f"on {compared}, rounded as the graph says, outputs are {agreement}")
+    return Typed(path=written.path, notes=tuple(notes))
+
+
+def _covered(
+    source: Source, request: CompileRequest, progress: ProgressCallback
+) -> tuple[Quantized, list[str]]:
+    """What is quantized, and what to note of it; nothing in 16 bits."""
+    if request.precision in _WEIGHTS_ALONE:
+        covered = weights_only(source, request.keep_high, _WEIGHTS_ALONE[request.precision])
+        blocks = f", in blocks of {covered.block} that share a scale" if covered.block else ""
+        return covered, [f"the weights of {len(covered.products)} products have lower precision{blocks}"]
+    if request.precision != "int8":
+        return Quantized(), []
+    rows = rows_of(request)
+    method = str(request.options.get("ranges", "minmax"))
+    covered = quantized(source, rows, request.keep_high, method, progress)
+    count = len(covered.products)
+    notes = [f"{count} convolutions and multiplications are int8, with ranges from {rows}"]
+    if covered.factors:
+        evened = f"{len(covered.factors)} of {len(covered.scales)} activations"
+        notes.append(f"{evened} have channels evened out before rounding")
+    return covered, notes
+
+
+def _raised(source: Source, covered: Quantized) -> Source:
+    """The model in an operator set that has the quantizers which are put in.
+
+    TensorRT takes 16-bit scales in older sets too, so they stay where a model cannot be converted.
+    """
+    if not covered.products:
+        return source
+    raised = with_opset(source, BLOCKS if covered.block else HALF_SCALES)
+    if covered.block and raised.opset < BLOCKS:
+        raise PrecisionNotGiven(
+            f"int4-weights needs ONNX operator set {BLOCKS}, and the model of set {source.opset} cannot be "
+            "converted to it",
+            hint=f"export the model with operator set {BLOCKS}",
+        )
+    return raised
+
+
+def _check_model(model: onnx.ModelProto, request: CompileRequest) -> None:
+    """Refuse a model that is quantized or holds 16-bit weights: no precision could be promised for it."""
+    check_names(model, request.keep_high)
+    if any(node.op_type in _QUANTIZERS for node in model.graph.node):
+        problem, hint = "is quantized already", "export the model without quantization"
+    elif any(tensor.data_type in _CODES for tensor in model.graph.initializer):
+        problem, hint = "holds 16-bit weights", "export the model in float32"
+    else:
+        return
+    raise PrecisionNotGiven(
+        f"{request.model} {problem}, so {request.precision} cannot be promised", hint=hint
+    )
+
+
+_CODES = tuple(half.code for half in HALVES.values())
+
+
+def _listed(dangers: Iterable[Danger]) -> str:
+    named = [str(danger) for danger in dangers]
+    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+    return ", ".join(named[:_SHOWN]) + more
