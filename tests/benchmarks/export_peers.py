@@ -8,7 +8,8 @@ of all processes, and the largest sum of their resident memory. Of edgekit's the
 original" and "checking" are listed apart; optimum checks on one made-up batch, the plain call not at all.
 
 The files are run by one ONNX Runtime, with one thread. A launch is the sampling unit: it opens all files
-in another order, runs them in turn, and gives one ratio of median CPU times. Shown: the median of the
+in another order, runs them in turn, and gives one ratio of median CPU times; of a use that takes several
+graphs, of the sum of their medians, each as often as it is run. Shown: the median of the
 launches' ratios and its interval (order statistics, at least 95 %). Below 1 edgekit's file is faster.
 """
 
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.benchmarks.peer_models import MODELS, make_model
+from tests.benchmarks.peer_models import MODELS, Graph, make_model
 from tests.benchmarks.process_tree import Taken, run_command
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ OURS, OPTIMUM, PLAIN = "edgekit", "optimum", "plain"
 #: Steps of edgekit's export that prove the result; the other tools have none like them.
 CHECKS = ("running the original", "checking")
 _SAME = 2e-3
+#: A file, the sizes of its axes, and how often it is run for one answer.
+Timed = tuple[str, Mapping[str, int], int]
 
 
 def make_peer(folder: Path) -> Path:
@@ -144,32 +147,40 @@ def nodes(path: Path) -> int:
     return count(model.graph)
 
 
-def launch(files: Mapping[str, str], sizes: Mapping[str, int], rounds: int, seed: int) -> dict[str, Any]:
-    """Median CPU seconds of a run of each file, and whether their first outputs agree with edgekit's."""
+def launch(uses: Mapping[str, Sequence[Timed]], rounds: int, seed: int) -> dict[str, Any]:
+    """CPU seconds of each tool's use, and how far first outputs are from edgekit's where one graph is all."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    order = list(files)
+    order = [(tool, at) for tool, graphs in uses.items() for at in range(len(graphs))]
     shuffle = random.Random(seed).shuffle
     shuffle(order)
-    sessions = {tool: onnxruntime.InferenceSession(files[tool], settings) for tool in order}
-    feeds = {tool: _feeds(session, sizes, seed) for tool, session in sessions.items()}
-    first = {tool: sessions[tool].run(None, feeds[tool])[0] for tool in order}
+    sessions = {(tool, at): onnxruntime.InferenceSession(uses[tool][at][0], settings) for tool, at in order}
+    feeds = {(tool, at): _feeds(sessions[tool, at], uses[tool][at][1], seed) for tool, at in order}
+    alone = [tool for tool, graphs in uses.items() if len(graphs) == 1]
+    first = {tool: sessions[tool, 0].run(None, feeds[tool, 0])[0] for tool in alone}
     apart = {tool: float(np.abs(array - first[OURS]).max()) for tool, array in _alike(first).items()}
-    taken: dict[str, list[float]] = {tool: [] for tool in order}
+    taken: dict[tuple[str, int], list[float]] = {each: [] for each in order}
     for _ in range(rounds + 2):
         shuffle(order)
-        for tool in order:
+        for each in order:
             before = time.process_time()
-            sessions[tool].run(None, feeds[tool])
-            taken[tool].append(time.process_time() - before)
-    return {"cpu": {tool: statistics.median(times[2:]) for tool, times in taken.items()}, "apart": apart}
+            sessions[each].run(None, feeds[each])
+            taken[each].append(time.process_time() - before)
+    middle = {each: statistics.median(times[2:]) for each, times in taken.items()}
+    cpu = {
+        tool: sum(middle[tool, at] * graphs[at][2] for at in range(len(graphs)))
+        for tool, graphs in uses.items()
+    }
+    return {"cpu": cpu, "apart": apart}
 
 
 def _alike(first: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
     """Outputs of the shape of edgekit's: a graph of parts may give others."""
+    if OURS not in first:
+        return {}
     return {tool: array for tool, array in first.items() if array.shape == first[OURS].shape}
 
 
@@ -217,12 +228,11 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return ordered[cut], statistics.median(ordered), ordered[-1 - cut]
 
 
-def compare_files(files: Mapping[str, Path], sizes: Mapping[str, int], launches: int, rounds: int) -> str:
-    """edgekit's CPU time over each other file's."""
-    ratios: dict[str, list[float]] = {tool: [] for tool in files if tool != OURS}
-    told = json.dumps({tool: str(path) for tool, path in files.items()})
+def compare(uses: Mapping[str, Sequence[Timed]], launches: int, rounds: int) -> str:
+    """edgekit's CPU time over each other tool's."""
+    ratios: dict[str, list[float]] = {tool: [] for tool in uses if tool != OURS}
     for seed in range(launches):
-        words = ["--launch", told, json.dumps(dict(sizes)), str(rounds), str(seed)]
+        words = ["--launch", json.dumps(uses), str(rounds), str(seed)]
         command = [sys.executable, "-m", __spec__.name, *words]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout)
@@ -240,11 +250,10 @@ def compare_files(files: Mapping[str, Path], sizes: Mapping[str, int], launches:
 # --- the table ----------------------------------------------------------------------------------------
 
 
-def report(name: str, folder: Path, commands: Path, options: argparse.Namespace) -> None:
-    """What exporting `name` took, and how its files compare."""
-    make_model(name, folder / "source")
-    taken, checks = export_all(name, folder, commands, options.rounds)
-    print(f"{name}  [{options.rounds} exports each, in turn]")
+def report_exports(name: str, folder: Path, commands: Path, rounds: int) -> None:
+    """What exporting `name` took."""
+    taken, checks = export_all(name, folder, commands, rounds)
+    print(f"{name}  [{rounds} exports each, in turn]")
     for tool, each in taken.items():
         cpu, peak = ([getattr(run, key) for run in each] for key in ("cpu", "peak_mib"))
         print(f"  {tool:8} {_spread(cpu, '.1f')} CPU s, {_spread(peak, '.0f')} MiB peak")
@@ -255,15 +264,24 @@ def report(name: str, folder: Path, commands: Path, options: argparse.Namespace)
             whole = [ours.cpu / other.cpu for ours, other in zip(taken[OURS], each, strict=True)]
             alone = [ours / other.cpu for ours, other in zip(bare, each, strict=True)]
             print(f"  of {tool}'s CPU time: {_spread(whole, '.2f')}, without checks {_spread(alone, '.2f')}")
-    for pair in MODELS[name].files:
-        files = {tool: folder / tool / path for tool, path in pair.files.items() if tool in taken}
-        counts = ", ".join(f"{tool} {nodes(path)}" for tool, path in files.items())
-        print(f"  {pair.name}: nodes {counts}")
-        for sizes in pair.sizes:
-            told = ", ".join(f"{word} {size}" for word, size in sizes.items())
-            ratio = compare_files(files, sizes, options.launches, pair.runs)
-            print(f"    {told}: {ratio}  [{options.launches} launches]")
-            sys.stdout.flush()
+
+
+def report_files(name: str, folder: Path, launches: int) -> None:
+    """How the exported files of `name` compare."""
+    for use in MODELS[name].uses:
+        graphs = {tool: each for tool, each in use.graphs.items() if (folder / tool).exists()}
+        counts = ", ".join(f"{tool} {_nodes(folder / tool, each)}" for tool, each in graphs.items())
+        timed = {
+            tool: [(str(folder / tool / graph.path), dict(graph.sizes), graph.times) for graph in each]
+            for tool, each in graphs.items()
+        }
+        print(f"  {name}, {use.name}: nodes {counts}")
+        print(f"    {compare(timed, launches, use.runs)}  [{launches} launches]")
+        sys.stdout.flush()
+
+
+def _nodes(folder: Path, graphs: Sequence[Graph]) -> int:
+    return sum(nodes(folder / graph.path) for graph in graphs)
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -278,25 +296,31 @@ def main() -> None:
     parser.add_argument("--peer-venv", type=Path, help="an environment with optimum-onnx; made there if not")
     parser.add_argument("--rounds", type=int, default=3, help="exports by each tool")
     parser.add_argument("--launches", type=int, default=9)
+    parser.add_argument("--files-only", action="store_true", help="of files that --keep holds: no exports")
     parser.add_argument("--keep", type=Path, help="a folder for the files, kept")
     parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)
-    parser.add_argument("--launch", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--launch", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
         tool, name, source, output = options.step
         (export_ours if tool == OURS else export_plain)(name, Path(source), Path(output))
         return
     if options.launch:
-        files, sizes, rounds, seed = options.launch
-        print(json.dumps(launch(json.loads(files), json.loads(sizes), int(rounds), int(seed))))
+        uses, rounds, seed = options.launch
+        print(json.dumps(launch(json.loads(uses), int(rounds), int(seed))))
         return
+    if options.files_only and not options.keep:
+        parser.error("--files-only takes the files of --keep")
     with tempfile.TemporaryDirectory(prefix="export-peers-") as scratch:
         commands = make_peer(options.peer_venv or Path(scratch) / "venv")
         print(peer_versions(commands))
         for name in options.models or MODELS:
             folder = (options.keep or Path(scratch)) / name
             folder.mkdir(parents=True, exist_ok=True)
-            report(name, folder, commands, options)
+            make_model(name, folder / "source")
+            if not options.files_only:
+                report_exports(name, folder, commands, options.rounds)
+            report_files(name, folder, options.launches)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,22 @@ ENCODER = Path(__file__).resolve().parents[2] / "build" / "tests" / "encoder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """Files of one purpose. files: by tool, within its output; sizes: of the axes that vary but the
-    batch, which is 1; runs: of each file in a launch.
+class Graph:
+    """A file within a tool's output. sizes: of the axes that vary but the batch, which is 1; times: so
+    often it is run for one answer.
     """
 
+    path: str
+    sizes: Mapping[str, int]
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One purpose, and the graphs that serve it, by tool. runs: of each graph in a launch."""
+
     name: str
-    files: Mapping[str, str]
-    sizes: tuple[Mapping[str, int], ...]
+    graphs: Mapping[str, tuple[Graph, ...]]
     runs: int = 15
 
 
@@ -34,7 +42,7 @@ class Model:
     make: Callable[[Path], None]
     task: str
     peer_task: str
-    files: tuple[Files, ...]
+    uses: tuple[Use, ...]
     auto_class: str = ""
     peer_options: tuple[str, ...] = ()
 
@@ -98,22 +106,41 @@ def _tokenizer(folder: Path, positions: int) -> None:
     path.write_text(json.dumps({**settings, "tokenizer_class": "PreTrainedTokenizerFast"}))
 
 
-_ONE = {"edgekit": "model.onnx", "optimum": "model.onnx", "plain": "model.onnx"}
-_TEXTS = ({"tokens": 128}, {"tokens": 16})
 _IMAGE = {"pixel_values.1": 3, "pixel_values.2": 224, "pixel_values.3": 224}
 
 
-_ENCODER = {"edgekit": "encoder/model.onnx", "optimum": "encoder_model.onnx"}
-_STEP = {"edgekit": "decoder/model.onnx", "optimum": "decoder_with_past_model.onnx"}
+def _one_graph(sizes: Mapping[str, int], runs: int = 15) -> Use:
+    name = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+    graph = (Graph(path="model.onnx", sizes=sizes),)
+    return Use(name=name, graphs=dict.fromkeys(("edgekit", "optimum", "plain"), graph), runs=runs)
 
 
-def _answering(
-    encoder: Mapping[str, int], step: Mapping[str, int], encoder_runs: int = 15
-) -> tuple[Files, ...]:
-    """The encoder of edgekit gives the cross-attention's keys and values too; elsewhere a decoder does."""
+def _texts(runs: int = 15) -> tuple[Use, ...]:
+    return tuple(_one_graph({"tokens": tokens}, runs) for tokens in (128, 16))
+
+
+def _answering(source: Mapping[str, int], hidden: int, tokens: int, runs: int) -> tuple[Use, ...]:
+    """An answer of `tokens` to a source whose hidden states are `hidden` long.
+
+    edgekit's encoder gives the cross-attention's keys and values as well. The peer's first step is a graph of
+    its own, which computes them.
+    """
+    step = {"tokens": 1, "past": tokens // 2, "source": hidden}
+    ours, theirs = (
+        Graph(path="encoder/model.onnx", sizes=source),
+        Graph(path="encoder_model.onnx", sizes=source),
+    )
+    decoder = Graph(path="decoder/model.onnx", sizes=step, times=tokens)
+    first = Graph(path="decoder_model.onnx", sizes={**step, "past": 0})
+    later = Graph(path="decoder_with_past_model.onnx", sizes=step, times=tokens - 1)
     return (
-        Files(name="encoder", files=_ENCODER, sizes=(encoder,), runs=encoder_runs),
-        Files(name="decoder, one step with a cache", files=_STEP, sizes=(step,), runs=40),
+        Use(name="the encoder", graphs={"edgekit": (ours,), "optimum": (theirs,)}, runs=runs),
+        Use(name="a step with a cache", graphs={"edgekit": (decoder,), "optimum": (later,)}, runs=40),
+        Use(
+            name=f"an answer of {tokens} tokens",
+            graphs={"edgekit": (ours, decoder), "optimum": (theirs, first, later)},
+            runs=runs,
+        ),
     )
 
 
@@ -123,45 +150,41 @@ MODELS: Mapping[str, Model] = {
         task="feature-extraction",
         peer_task="feature-extraction",
         auto_class="AutoModel",
-        files=(Files(name="the graph", files=_ONE, sizes=_TEXTS, runs=40),),
+        uses=_texts(runs=40),
     ),
     "bert-base": Model(
         make=_bert_base,
         task="text-classification",
         peer_task="text-classification",
         auto_class="AutoModelForSequenceClassification",
-        files=(Files(name="the graph", files=_ONE, sizes=_TEXTS),),
+        uses=_texts(),
     ),
     "vit-base": Model(
         make=_vit,
         task="image-classification",
         peer_task="image-classification",
         auto_class="AutoModelForImageClassification",
-        files=(Files(name="the graph", files=_ONE, sizes=(_IMAGE,)),),
+        uses=(_one_graph(_IMAGE),),
     ),
     "resnet-50": Model(
         make=_resnet,
         task="image-classification",
         peer_task="image-classification",
         auto_class="AutoModelForImageClassification",
-        files=(Files(name="the graph", files=_ONE, sizes=(_IMAGE,)),),
+        uses=(_one_graph(_IMAGE),),
     ),
     "t5-small": Model(
         make=_t5_small,
         task="text2text-generation",
         peer_task="text2text-generation-with-past",
         peer_options=("--no-post-process",),
-        files=_answering({"tokens": 64}, {"tokens": 1, "past": 16, "source": 64}),
+        uses=_answering({"tokens": 64}, 64, tokens=16, runs=15),
     ),
     "whisper-tiny": Model(
         make=_whisper_tiny,
         task="speech-recognition",
         peer_task="automatic-speech-recognition-with-past",
         peer_options=("--no-post-process",),
-        files=_answering(
-            {"input_features.1": 80, "input_features.2": 3000},
-            {"tokens": 1, "past": 16, "source": 1500},
-            encoder_runs=5,
-        ),
+        uses=_answering({"input_features.1": 80, "input_features.2": 3000}, 1500, tokens=16, runs=5),
     ),
 }
