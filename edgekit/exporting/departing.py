@@ -7,7 +7,7 @@ become several nodes, of which the last is compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +64,12 @@ class Departure:
 
 
 def first_departure(
-    graph: Path, signature: Signature, traced: Traced, case: Case, limit: float = LEAST_DEPARTURE
+    graph: Path,
+    signature: Signature,
+    traced: Traced,
+    case: Case,
+    limit: float = LEAST_DEPARTURE,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Departure | None:
     """Compare the ONNX file at `graph` with torch's program on one case; None when no value departs.
 
@@ -75,9 +80,12 @@ def first_departure(
 
     proto = onnx.load(graph, load_external_data=False)
     order = [name for node in proto.graph.node for name in node.output if name in traced.places]
+    tell("a check failed: running the source operator by operator")
     sizes = _interpret(traced, case.feeds, order, keep=False)
-    before = 0
+    before = compared = 0
     for portion in _portions([name for name in order if name in sizes], sizes):
+        tell(f"a check failed: comparing inner values, {compared} of {len(sizes)} agree")
+        compared += len(portion)
         values = _interpret(traced, case.feeds, portion, keep=True)
         observed = _observe(graph, proto, signature, values, case.feeds)
         for name, expected in values.items():

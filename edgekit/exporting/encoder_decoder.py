@@ -169,7 +169,7 @@ class _Planner:
                 by_rows.setdefault(_rows(case), []).append(case)
         one, most = by_rows[min(by_rows)], by_rows[max(by_rows)]
         middle = next((cases for rows, cases in sorted(by_rows.items()) if rows > min(by_rows)), one)
-        several = min(3, longest)
+        several = min(max(3, len(self.generating.settings.start)), longest)
         yield "the first token", one[0], 0, 1
         yield "the last token", one[0], longest - 1, 1
         yield "a later token of the longest source", one[-1], min(9, longest - 1), 1

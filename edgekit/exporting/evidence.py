@@ -51,7 +51,8 @@ class Failure:
 
     output: where the model was to be; compared: the graph that is wrong, or all of a pipeline whose whole
     is; config: the source's config.json, if it has one; retrace: loads and traces the source again, since
-    its memory was given back; None when there is no torch model behind the graph, or several graphs.
+    its memory was given back; None when there is no torch model behind the graph, or several graphs;
+    tell: is told in words what goes on.
     """
 
     output: Path
@@ -61,6 +62,7 @@ class Failure:
     recipe: Recipe
     config: Path | None = None
     retrace: Callable[[], Traced] | None = None
+    tell: Callable[[str], None] = lambda what: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ def keep(failure: Failure, problem: ExportWrong) -> ExportWrong:
     """
     departure, located = locate(failure)
     directory = evidence_directory(failure.output)
+    failure.tell("a check failed: keeping the evidence")
     message = f"{problem.message}\n  {located}"
     try:
         with new_directory(directory, KIND) as work:
@@ -112,8 +115,9 @@ def locate(failure: Failure) -> tuple[Departure | None, str]:
     item = failure.compared.expected[order[0]]
     [graph] = failure.compared.graphs
     try:
+        failure.tell("a check failed: loading the source again")
         traced = failure.retrace()
-        departure = first_departure(graph.path, graph.signature, traced, item.case)
+        departure = first_departure(graph.path, graph.signature, traced, item.case, tell=failure.tell)
         if departure is not None:
             return departure, departure.shown()
         outputs = program_outputs(traced, item.case.feeds)

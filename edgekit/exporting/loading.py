@@ -152,11 +152,18 @@ def explained(folder: Path, what: str) -> Iterator[None]:
             f"{folder}: the weights hold more than tensors, and are refused even with --allow-pickle",
             hint="re-save the weights as safetensors where you trust them",
         ) from problem
-    except _LOAD_ERRORS as problem:
+    except _load_errors() as problem:
         reason = " ".join(str(problem).split())
         raise SourceError(
             f"{folder}: transformers cannot load the {what}: {reason[:400]}", hint=_load_hint(reason)
         ) from problem
+
+
+def _load_errors() -> tuple[type[Exception], ...]:
+    """With what a config raises whose values contradict each other; old versions of its library have none."""
+    from huggingface_hub import errors
+
+    return (*_LOAD_ERRORS, getattr(errors, "StrictDataclassError", OSError))
 
 
 def _load_hint(reason: str) -> str:

@@ -119,9 +119,10 @@ def _inspect_file(path: Path, options: ExportOptions) -> Origin:
 
         return inspect_program(path, options)
     if path.suffix == GGUF_SUFFIX or _starts_with(path, _GGUF_MAGIC):
-        from edgekit.exporting.gguf import refuse_gguf
+        from edgekit.exporting.gguf import inspect_gguf
 
-        raise refuse_gguf(path)
+        _refuse_options(options, "example_inputs", "dynamic_axes", "axis_ranges", "output_names")
+        return inspect_gguf(path, options)
     raise SourceError(
         f"{path}: is a file of no kind that is exported",
         hint=f"files end in {ONNX_SUFFIX}, {PROGRAM_SUFFIX} or {GGUF_SUFFIX}; of a transformers or "

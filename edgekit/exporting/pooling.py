@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from edgekit.exporting.hub import provenance
 from edgekit.exporting.loaded import Loaded
 from edgekit.exporting.loading import UNREAD, explained, load_model, load_tokenizer, refuse_bad_numbers
 from edgekit.exporting.options import ExportOptions
-from edgekit.exporting.sentence import OUTPUT, Dense, Normalize, Pooling, SentenceSource
+from edgekit.exporting.sentence import OUTPUT, Dense, Normalize, Pooling, SentenceSource, Step
 from edgekit.exporting.subject import Assembly, Subject
 from edgekit.exporting.text import tokenized_subject
 
@@ -33,7 +33,7 @@ def load_sentence(source: SentenceSource, options: ExportOptions, processor_dir:
             f"{source.folder}: the tokenizer pads on the left, where pooling takes the text to begin",
             hint="save it with padding_side='right'",
         )
-    module = _chain(encoder, source)
+    module = sentence_module(encoder, source.steps, source.label)
 
     def call(feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {OUTPUT: module(feeds)}
@@ -61,7 +61,8 @@ def _word(step: Pooling | Dense | Normalize) -> str:
     return f"Dense ({step.outputs})" if isinstance(step, Dense) else "Normalize"
 
 
-def _chain(encoder: torch.nn.Module, source: SentenceSource) -> torch.nn.Module:
+def sentence_module(encoder: torch.nn.Module, steps: Sequence[Step], label: str) -> torch.nn.Module:
+    """The encoder with the chain behind it. label: how messages call the source."""
     import torch
 
     class SentenceEncoder(torch.nn.Module):
@@ -70,9 +71,7 @@ def _chain(encoder: torch.nn.Module, source: SentenceSource) -> torch.nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.encoder = encoder
-            self.dense = torch.nn.ModuleList(
-                _dense_layer(step) for step in source.steps if isinstance(step, Dense)
-            )
+            self.dense = torch.nn.ModuleList(_dense_layer(step) for step in steps if isinstance(step, Dense))
 
         def forward(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
             tokens = self.encoder(**feeds)["last_hidden_state"]
@@ -81,7 +80,7 @@ def _chain(encoder: torch.nn.Module, source: SentenceSource) -> torch.nn.Module:
                 mask = torch.ones_like(feeds["input_ids"])
             vectors: torch.Tensor = tokens
             dense = iter(self.dense)
-            for step in source.steps:
+            for step in steps:
                 if isinstance(step, Pooling):
                     vectors = torch.cat([_pool(mode, tokens, mask) for mode in step.modes], dim=-1)
                 elif isinstance(step, Dense):
@@ -91,7 +90,7 @@ def _chain(encoder: torch.nn.Module, source: SentenceSource) -> torch.nn.Module:
             return vectors
 
     module = SentenceEncoder().eval()
-    refuse_bad_numbers(module.dense, source.label)
+    refuse_bad_numbers(module.dense, label)
     return module
 
 

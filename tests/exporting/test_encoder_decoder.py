@@ -150,6 +150,10 @@ def test_each_part_and_the_whole_are_checked_where_nothing_was_traced(made: Expo
     whole = [check for check in checks if ": " not in check.name]
     assert {check.shape["past"] for check in decoder} >= {0, 1, 6, 7}
     assert {check.shape["tokens"] for check in decoder} == {1, 3}
+    axes = table_of(made).axes
+    assert axes["past"] == (0, 7), "none before the first token, all but one before the last"
+    assert axes["tokens"] == (1, 3)
+    assert set(axes) == {"batch", "sequence", "past", "tokens"}
     for found in (decoder, encoder, whole):
         assert {1, 2, 7} <= {check.shape["batch"] for check in found}
         assert all(check.passed and check.agreement == 1.0 for check in found)

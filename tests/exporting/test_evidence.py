@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -225,11 +226,27 @@ def test_large_weights_are_left_out_and_that_is_said(
     assert len(left.node) > 50
 
 
-def test_a_tolerance_below_rounding_blames_no_node(tiny: Path, tmp_path: Path) -> None:
+def test_a_tolerance_below_rounding_blames_no_node_and_the_search_tells_what_it_does(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.exporting import departing
     from edgekit.values import Tolerance
 
+    told: list[tuple[int, int, str]] = []
+    monkeypatch.setattr(departing, "PORTION_BYTES", 8 * 1024)  # a tiny model has one portion otherwise
+    options = ExportOptions(tolerance=Tolerance(atol=0, rtol=0))
     with pytest.raises(ExportWrong, match="below rounding"):
-        export(tiny, tmp_path / "model", options=ExportOptions(tolerance=Tolerance(atol=0, rtol=0)))
+        export(tiny, tmp_path / "model", options=options, on_progress=lambda *each: told.append(each))
+    words = [what.removeprefix("a check failed: ") for _, _, what in told if what.startswith("a check")]
+    assert words[:3] == [
+        "loading the source again",
+        "tracing the source again",
+        "running the source operator by operator",
+    ]
+    assert words[-1] == "keeping the evidence"
+    agreed = [int(found[1]) for word in words if (found := re.search(r"(\d+) of \d+ agree", word))]
+    assert len(agreed) > 1
+    assert agreed == sorted(set(agreed))
 
 
 # --- reproduce.sh ---------------------------------------------------------------------------------------

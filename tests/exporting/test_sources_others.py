@@ -1,4 +1,4 @@
-"""Exported programs, GGUF files and hub ids: taken, or refused before anything of theirs runs."""
+"""Exported programs and hub ids: taken, or refused before anything of theirs runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import shutil
 import time
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -131,44 +129,6 @@ def test_an_object_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a int is no model source"):
         edgekit.export(3, tmp_path / "model")  # type: ignore[arg-type]
     assert "adapters" in refused(nn.Linear(2, 2), base=tmp_path).message
-
-
-# --- GGUF -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def llama(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny-q8.gguf"
-    writer = gguf.GGUFWriter(str(path), "llama")
-    writer.add_block_count(1)
-    writer.add_token_list(["a", "b", "c"])
-    writer.add_tensor("token_embd.weight", np.zeros((3, 4), dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def test_a_gguf_language_model_is_recognised_and_refused_with_the_reason(llama: Path) -> None:
-    error = refused(llama)
-    assert "'llama'" in error.message
-    assert "text-generation is not exported yet" in error.message
-    renamed = llama.rename(llama.with_suffix(".bin"))
-    assert "text-generation is not exported yet" in refused(renamed).message
-
-
-def test_a_gguf_file_cut_off_in_its_header_is_damaged(llama: Path) -> None:
-    whole = llama.read_bytes()
-    for length in (0, 3, 4, 11, 24, 30, 45, 60):
-        llama.write_bytes(whole[:length])
-        assert "truncated" in refused(llama).message, length
-
-
-def test_a_gguf_file_that_lies_about_its_counts_is_damaged(llama: Path) -> None:
-    header = llama.read_bytes()[:16]
-    llama.write_bytes(header + (2**63).to_bytes(8, "little") + b"\xff" * 64)
-    assert "truncated" in refused(llama).message
 
 
 # --- the hub --------------------------------------------------------------------------------------------

@@ -64,6 +64,18 @@ def _whisper(folder: Path, task: str) -> None:
     (folder / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
+def _writing(folder: Path, task: str, *, config: str, changes: Mapping[str, Any], extractor: Any) -> None:
+    """Another model that writes what is said; Whisper's tokenizer stands for its own."""
+    ids = whisper_tokenizer(folder)
+    name, options = extractor
+    with kept_environment(), quiet_libraries():
+        import transformers
+
+        getattr(transformers, name)(**options).save_pretrained(folder)
+    recipe = Recipe(config=config, changes={**changes, "vocab_size": len(ids)})
+    save_model(folder, recipe, Head(model="AutoModelForSpeechSeq2Seq"))
+
+
 def _audio(
     name: str,
     config: str,
@@ -80,6 +92,7 @@ UNMASKED = ("Wav2Vec2FeatureExtractor", {"do_normalize": True, "return_attention
 MASKED = ("Wav2Vec2FeatureExtractor", {"do_normalize": True, "return_attention_mask": True})
 AST = ("ASTFeatureExtractor", {"num_mel_bins": 32, "max_length": 96})
 WHISPER: tuple[str, dict[str, Any]] = ("WhisperFeatureExtractor", {"feature_size": 16, "chunk_length": 1})
+FILTERS = ("Speech2TextFeatureExtractor", {"feature_size": 16, "num_mel_bins": 16})
 MELS = ("SeamlessM4TFeatureExtractor", {"num_mel_bins": 16, "feature_size": 16})
 
 _ENCODER = {
@@ -123,6 +136,21 @@ _AST = {
     "num_mel_bins": 32,
     "max_length": 96,
 }
+_SPEECH2TEXT = {
+    **{key: value for key, value in _WHISPER.items() if key not in ("num_mel_bins", "classifier_proj_size")},
+    "input_feat_per_channel": 16,
+    "conv_channels": 32,
+    "max_source_positions": 200,
+    "max_target_positions": 64,
+}
+_MOONSHINE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "encoder_num_hidden_layers": 2,
+    "decoder_num_hidden_layers": 2,
+    "encoder_num_attention_heads": 4,
+    "decoder_num_attention_heads": 4,
+}
 
 ARCHITECTURES = (
     _audio("Wav2Vec2", "Wav2Vec2Config", UNMASKED, BOTH, **_WAVES),
@@ -151,4 +179,16 @@ ARCHITECTURES = (
     ),
     _audio("AST", "ASTConfig", AST, **_AST),
     Architecture(name="Whisper", kind="audio", tasks=BOTH, build=_whisper),
+    Architecture(
+        name="Speech2Text",
+        kind="audio",
+        tasks=(TRANSCRIBE,),
+        build=partial(_writing, config="Speech2TextConfig", changes=_SPEECH2TEXT, extractor=FILTERS),
+    ),
+    Architecture(
+        name="Moonshine",
+        kind="audio",
+        tasks=(TRANSCRIBE,),
+        build=partial(_writing, config="MoonshineConfig", changes=_MOONSHINE, extractor=MASKED),
+    ),
 )

@@ -10,6 +10,8 @@ from typing import Any
 
 from edgekit.exporting.quiet import kept_environment, quiet_libraries
 
+#: Configs within a config.
+_PARTS = ("text_config", "vision_config", "backbone_config", "encoder", "decoder")
 #: Names under which configs keep the spread of their first weights.
 _SPREADS = ("initializer_range", "init_std", "embed_init_std")
 
@@ -74,7 +76,7 @@ def _prepare(config: Any, spread: float, head: Head) -> None:
         config.label2id = {label: index for index, label in enumerate(head.labels)}
     if head.problem is not None:
         config.problem_type = head.problem
-    inner = (getattr(config, name, None) for name in ("text_config", "vision_config", "backbone_config"))
+    inner = (getattr(config, name, None) for name in _PARTS)
     for part in (config, *inner):
         for key in _SPREADS:
             if hasattr(part, key):

@@ -201,9 +201,31 @@ def _build(folder: Path, task: str, *, config: str, changes: Mapping[str, Any], 
         made.save_pretrained(folder)
     save_model(folder, Recipe(config=config, changes={**vocabulary_of(made), **changes}), HEADS[task])
     if task == WRITE:
-        path = folder / "generation_config.json"
-        said = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(json.dumps(said | {"max_new_tokens": _WRITTEN}), encoding="utf-8")
+        _bound(folder)
+
+
+def _bert2bert(folder: Path, task: str) -> None:
+    """Two BERTs, of which the second reads the first; each has a config of its own."""
+    with kept_environment(), quiet_libraries():
+        made = BERT()
+        made.save_pretrained(folder)
+    part = {**_SIZES, **vocabulary_of(made), "model_type": "bert"}
+    changes = {
+        "encoder": part,
+        "decoder": {**part, "is_decoder": True, "add_cross_attention": True},
+        "decoder_start_token_id": made.cls_token_id,
+        "eos_token_id": made.sep_token_id,
+        "pad_token_id": made.pad_token_id,
+    }
+    save_model(folder, Recipe(config="EncoderDecoderConfig", changes=changes), HEADS[task])
+    _bound(folder)
+
+
+def _bound(folder: Path) -> None:
+    """A random model does not end an answer by itself."""
+    path = folder / "generation_config.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(said | {"max_new_tokens": _WRITTEN}), encoding="utf-8")
 
 
 def _text(
@@ -369,4 +391,5 @@ ARCHITECTURES = (
     _text("Blenderbot", "BlenderbotConfig", BLENDERBOT, (WRITE,), {**_BART, **_BLENDERBOT}),
     _text("MVP", "MvpConfig", ROBERTA, (WRITE,), _BART),
     _text("LED", "LEDConfig", ROBERTA, (WRITE,), {**_BART, **_LED}),
+    Architecture(name="BERT2BERT", kind="text", tasks=(WRITE,), build=_bert2bert),
 )
