@@ -17,6 +17,7 @@ from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.quiet import kept_environment, no_progress_bars, quiet_libraries
 from edgekit_runtime.processors import load_processor
 from edgekit_runtime.processors.text import TextProcessor
+from edgekit_runtime.values import Tolerance
 from tests.conftest import CACHE, ROOT
 from tests.gguf_files import SMOLLM2, SMOLLM2_FILE
 from tests.real_whisper import wheel
@@ -53,9 +54,10 @@ def source() -> Path:
 
 @pytest.fixture(scope="module")
 def model(source: Path) -> Path:
-    made = edgekit.export(
-        source, CACHE / "smollm2-model", options=ExportOptions(task="feature-extraction", max_length=128)
-    )
+    # Hidden states of up to 58, through 30 layers: torch and the graph round one in 47,232 apart by 9.7e-5.
+    tolerance = Tolerance(atol=2e-4, rtol=1e-5)
+    asked = ExportOptions(task="feature-extraction", max_length=128, tolerance=tolerance)
+    made = edgekit.export(source, CACHE / "smollm2-model", options=asked)
     table = made.manifest.model
     assert table is not None
     assert table.source["dtype"] == "Q4_1, Q8_0, F32"
