@@ -137,4 +137,4 @@ def test_it_foretells_real_text_as_well_as_transformers_does(
         wanted.append(log_probabilities(logits[0].numpy(), ids))
     ours, theirs = (float(np.exp(-np.concatenate(each).mean())) for each in (exported, wanted))
     assert ours == pytest.approx(theirs, rel=1e-3)
-    assert ours < 30, "it was trained on English; one that mixes up its weights gives thousands"
+    assert ours < 100, "it was trained on English; one that mixes up its weights gives thousands"
