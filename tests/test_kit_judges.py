@@ -16,6 +16,8 @@ from edgekit.testing import BackendContract
 from tests.testing.sabotage import COMPLETE, Sabotage, conformance_file, write_plugin
 from tests.testing.sabotages import CHATTERBOX, GOOD, MODEST, SABOTAGES
 
+pytestmark = pytest.mark.slow
+
 #: Processes of their own or many runs: for good backends, and where a sabotage names them.
 COSTLY = (
     "test_importing_the_plugin",

@@ -14,6 +14,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 WHEELS = (
     ".",
     *(f"plugins/edgekit-{name}" for name in ("runtime", "onnxruntime", "openvino", "tensorrt", "example")),

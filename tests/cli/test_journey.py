@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import Edgekit
 
+pytestmark = pytest.mark.slow
+
 #: Limits that any machine keeps. None is on latency: what other work does to a test must not decide it.
 GENEROUS = ("--budget", "artifact_mib=200", "--budget", "accuracy_drop=20")
 LATENCY = ("--budget", "latency_p50_ms=10000", "--max-seconds", 60)

@@ -29,6 +29,8 @@ from edgekit.exporting.subject import Subject
 from edgekit.stages.export import export
 from edgekit_runtime.agreement import INCOMPARABLE
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[Any], str]
 
 

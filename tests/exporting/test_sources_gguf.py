@@ -24,6 +24,8 @@ from edgekit_runtime.goldens import read_goldens
 from tests import gguf_files
 from tests.conftest import Edgekit
 
+pytestmark = pytest.mark.slow
+
 FEATURES = ExportOptions(task="feature-extraction", max_length=48)
 #: Two right sums in another order, as shares of numbers around 3.
 TOLERANCE = 5e-5

@@ -34,6 +34,8 @@ from edgekit_runtime.goldens import read_goldens
 from edgekit_runtime.processors import load_processor
 from tests.models import tiny_classifier
 
+pytestmark = pytest.mark.slow
+
 Editor = Callable[[dict[str, torch.Tensor]], object]
 
 

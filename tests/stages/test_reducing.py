@@ -29,6 +29,8 @@ from edgekit.values.earning import Restored
 from tests.models import WORDS, tiny_classifier, tiny_model
 from tests.plugin_folders import install_plugin
 
+pytestmark = pytest.mark.slow
+
 ROWS = 60
 #: Rounds weights to 8 bits, those of one layer's attention output so coarsely that answers change.
 COARSE = """
