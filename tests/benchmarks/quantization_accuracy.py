@@ -195,8 +195,19 @@ MODELS: Mapping[str, Callable[[Path, Path], Subject]] = {
 # --- judging ------------------------------------------------------------------------------------------
 
 
+class Refused(Exception):
+    """The command line refused the artifact (exit code 1), in its words."""
+
+
 def judged(subject: Subject, backend: str, folder: Path) -> str:
-    """One line on the int8 artifact of a backend."""
+    """One line on the int8 artifact of a backend, or why it was refused."""
+    try:
+        return _judged(subject, backend, folder)
+    except Refused as refusal:
+        return f"refused: {refusal}"
+
+
+def _judged(subject: Subject, backend: str, folder: Path) -> str:
     sizes = {}
     for precision in ("fp32", "int8"):
         asked = ["--backend", backend, "--precision", precision, "--max-seconds", "0"]
@@ -221,6 +232,8 @@ def judged(subject: Subject, backend: str, folder: Path) -> str:
 def _edgekit(*words: str) -> str:
     command = [sys.executable, "-m", "edgekit", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 1:
+        raise Refused(done.stderr.strip().splitlines()[0])
     if done.returncode not in (0, 5):
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     return done.stdout
