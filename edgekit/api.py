@@ -20,6 +20,14 @@ from edgekit.errors import (
 )
 from edgekit.graph_precision import passed_through
 from edgekit.hooktypes import DeviceKind, ReportFormat, TaskSpec
+from edgekit.onnx_graphs import (
+    all_graphs,
+    all_nodes,
+    check_keep_high,
+    load_graph,
+    operator_counts,
+    operator_name,
+)
 from edgekit.values import (
     BackendSpec,
     Budget,
@@ -100,7 +108,13 @@ __all__ = [
     "TaskSpec",
     "TensorSpec",
     "UnknownName",
+    "all_graphs",
+    "all_nodes",
+    "check_keep_high",
     "hookimpl",
+    "load_graph",
+    "operator_counts",
+    "operator_name",
     "passed_through",
     "read_feeds",
 ]

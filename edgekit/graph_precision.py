@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.errors import PrecisionNotGiven
+from edgekit.onnx_graphs import all_nodes
 from edgekit.values import CompileRequest
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class StoredPrecision:
 
 def stored_precision(model: onnx.ModelProto) -> StoredPrecision | None:
     """None for a graph that was not quantized. Values of weights are not read."""
-    found = list(_nodes(model.graph))
+    found = list(all_nodes(model.graph))
     integer = next((node for node in found if _is_integer(node)), None)
     if integer is not None:
         return _stored("int8", integer)
@@ -95,11 +95,3 @@ def _four_bit_tensors(graph: onnx.GraphProto) -> set[str]:
 
     types = {onnx.TensorProto.DataType.Value(word) for word in _FOUR_BITS}
     return {tensor.name for tensor in graph.initializer if tensor.data_type in types}
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _nodes(inner)

@@ -117,7 +117,7 @@ def test_the_row_that_alone_sets_ranges_is_named(compiled: Build, kind: str) -> 
 
 
 def test_rows_that_do_not_fit_the_model_are_refused(compiled: Build) -> None:
-    with pytest.raises(CompileFailed, match=r"calibration row 1 does not fit.*shape \[1, 7\]"):
+    with pytest.raises(CompileFailed, match=r"calibration row 2 does not fit.*shape \[1, 7\]"):
         compiled(two_layers(), "int8", calibration=[*rows(1), {"x": np.ones((1, 7), np.float32)}])
 
 
@@ -234,7 +234,7 @@ def test_calibration_rows_that_are_all_the_same_are_refused(compiled: Build) -> 
 def test_a_row_with_nan_is_named(compiled: Build) -> None:
     spoilt = rows(4)
     spoilt[2]["x"][0, 3] = np.nan
-    with pytest.raises(CompileFailed, match=r"calibration row 2 holds NaN or infinity in input 'x'"):
+    with pytest.raises(CompileFailed, match=r"calibration row 3 holds NaN or infinity in input 'x'"):
         compiled(two_layers(), "int8", calibration=spoilt)
 
 
@@ -249,5 +249,5 @@ def test_a_node_that_gives_no_number_is_named(compiled: Build) -> None:
         [info("y", "batch", 64)],
         [weights("a", 64, 64), weights("b", 64, 64)],
     )
-    with pytest.raises(CompileFailed, match=r"calibration row 0 gives NaN or infinity, first in node 'logar"):
+    with pytest.raises(CompileFailed, match=r"calibration row 1 gives NaN or infinity, first in node 'logar"):
         compiled(model, "int8", calibration=rows())

@@ -97,5 +97,5 @@ def test_a_group_size_that_does_not_divide_a_channel_is_made_to_or_refused(compi
 
 
 def test_rows_are_looked_at_for_weights_too(compiled: Build) -> None:
-    with pytest.raises(CompileFailed, match="calibration row 0"):
+    with pytest.raises(CompileFailed, match="calibration row 1"):
         compiled(norm_layer(), "int4-weights", calibration=rows(2))

@@ -9,10 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.api import Support, Target
+from edgekit.api import Support, Target, all_nodes, operator_counts
 from edgekit.values import Hardware
 from edgekit_tensorrt.compiler import Compiler
-from edgekit_tensorrt.parsing import nodes, operator_counts
 
 from .conftest import target
 from .models import INT64, cnn, gemm, info, make, minilm_like, vit_like, weights
@@ -35,7 +34,7 @@ def test_a_good_model_is_taken_and_every_operator_counted(make_it: object, tmp_p
     support = check(model, tmp_path)
     assert support.supported
     assert support.notes == ()
-    assert {row.op_type: row.count for row in support.operators} == operator_counts(model)
+    assert {row.op_type: row.count for row in support.operators} == operator_counts(model.graph)
 
 
 def between(kind: str, domain: str = "", **attributes: object) -> onnx.ModelProto:
@@ -92,7 +91,7 @@ def test_an_operator_in_a_branch_is_found(tmp_path: Path) -> None:
         domains={"com.acme": 1},
     )
     assert "'inside'" in refused(check(model, tmp_path))["com.acme.Odd"]
-    assert len(list(nodes(model.graph))) == 3
+    assert len(list(all_nodes(model.graph))) == 3
 
 
 def quantized(zero: np.generic, value: np.ndarray | None = None) -> onnx.ModelProto:

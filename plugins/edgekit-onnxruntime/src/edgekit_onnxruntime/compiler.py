@@ -22,17 +22,13 @@ from edgekit.api import (
     ProgressCallback,
     Support,
     Target,
+    check_keep_high,
+    operator_counts,
+    operator_name,
     passed_through,
 )
 from edgekit_onnxruntime import quantize
-from edgekit_onnxruntime.graph import (
-    check_names,
-    data_files,
-    is_half,
-    load_graph,
-    operator_counts,
-    operator_name,
-)
+from edgekit_onnxruntime.graph import data_files, is_half, load_graph
 from edgekit_onnxruntime.session import ENGINE_ERRORS, MODEL_FILE, PROVIDER, open_session
 from edgekit_onnxruntime.settings import mark
 
@@ -52,7 +48,7 @@ class Compiler:
     def check(self, model: Path, target: Target) -> Support:
         """Let onnxruntime load the model; when it refuses, try one node of each operator alone."""
         graph = load_graph(model)
-        counts = operator_counts(graph)
+        counts = operator_counts(graph.graph)
         problem = _refusal(str(model))
         refused = _refused_operators(graph) if problem else {}
         operators = tuple(
@@ -103,7 +99,7 @@ def _check(request: CompileRequest) -> str:
     The model is held no longer than this: what follows needs its memory.
     """
     model = load_graph(request.model)
-    check_names(model, request.keep_high)
+    check_keep_high(model.graph, request.keep_high)
     return _check_precision(request, model)
 
 

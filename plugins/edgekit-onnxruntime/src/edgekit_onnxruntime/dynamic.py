@@ -13,11 +13,11 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from edgekit.api import CompileFailed, CompileRequest, PrecisionNotGiven, ProgressCallback
+from edgekit.api import CompileFailed, CompileRequest, PrecisionNotGiven, ProgressCallback, all_nodes
 from edgekit_onnxruntime import smoothing
 from edgekit_onnxruntime.calibration import observe
 from edgekit_onnxruntime.embeddings import quantize_embeddings
-from edgekit_onnxruntime.graph import load_graph, nodes
+from edgekit_onnxruntime.graph import load_graph
 from edgekit_onnxruntime.plan import Plan
 from edgekit_onnxruntime.rewrite import fold_transposes, forget_shapes_of_weights, split_shared_weights
 from edgekit_onnxruntime.settings import LIBRARY_ERRORS, Settings, is_large, library, mark, written
@@ -96,13 +96,13 @@ def _evened(rows: int, smoothed: int, *, given: bool) -> str:
 def _verify(planned: Plan, settings: Settings) -> int:
     """Count the int8 multiplications that were really built; raise `PrecisionNotGiven` for none."""
     model = onnx.load(settings.output, load_external_data=False)
-    built: int = sum(node.op_type == "MatMulInteger" for node in nodes(model))
+    built: int = sum(node.op_type == "MatMulInteger" for node in all_nodes(model.graph))
     if not built:
         raise PrecisionNotGiven(
             f"onnxruntime quantized none of {len(planned.multiplied)} multiplications",
             hint="compile for fp32",
         )
-    names = {node.name for node in nodes(model)}
+    names = {node.name for node in all_nodes(model.graph)}
     lost = [
         name for name in settings.keep_high if f"{name}_quant" in names or f"{name}_MatMul_quant" in names
     ]

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgekit_onnxruntime.graph import nodes
+from edgekit.api import all_nodes
 from edgekit_runtime.session import Array
 
 #: Smaller tables are not worth a node.
@@ -30,7 +30,7 @@ def quantize_embeddings(model: onnx.ModelProto, keep_high: tuple[str, ...]) -> i
         and tensor.dims[0] * tensor.dims[1] >= MIN_ELEMENTS
     }
     found = [node for node in graph.node if _reads_rows(node, tables) and node.name not in keep_high]
-    readers = Counter(name for node in nodes(model) for name in node.input)
+    readers = Counter(name for node in all_nodes(model.graph) for name in node.input)
     readers.update(port.name for port in graph.output)
     for name in dict.fromkeys(node.input[0] for node in found):
         mine = [node for node in found if node.input[0] == name]

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgekit_onnxruntime.graph import nodes
+from edgekit.api import all_nodes
 
 
 def is_plain(gemm: onnx.NodeProto) -> bool:
@@ -41,7 +41,7 @@ def fold_transposes(model: onnx.ModelProto) -> None:
         array = onnx.numpy_helper.to_array(weights[node.input[0]])
         graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array.T), node.output[0]))
         graph.node.remove(node)
-    read = {name for node in nodes(model) for name in node.input} | {port.name for port in graph.output}
+    read = {name for node in all_nodes(graph) for name in node.input} | {port.name for port in graph.output}
     for name in {node.input[0] for node in folded} - read:
         graph.initializer.remove(weights[name])
 

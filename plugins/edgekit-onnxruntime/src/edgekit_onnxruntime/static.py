@@ -25,10 +25,10 @@ from edgekit.api import (
     PrecisionNotGiven,
     ProgressCallback,
     RangeWatch,
+    check_keep_high,
 )
 from edgekit_onnxruntime.calibration import observe
 from edgekit_onnxruntime.embeddings import quantize_embeddings
-from edgekit_onnxruntime.graph import check_names
 from edgekit_onnxruntime.plan import Plan
 from edgekit_onnxruntime.rewrite import fold_transposes, forget_shapes_of_weights, split_shared_weights
 from edgekit_onnxruntime.session import ENGINE_ERRORS, PROVIDER
@@ -139,7 +139,7 @@ def _prepared(path: Path, keep_high: Sequence[str]) -> onnx.ModelProto:
         )
     if any(node.op_type == "BatchNormalization" for node in model.graph.node):
         model = _folded(path)
-        check_names(model, keep_high)
+        check_keep_high(model.graph, keep_high)
     forget_shapes_of_weights(model.graph)
     fold_transposes(model)
     split_shared_weights(model.graph)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import onnx
 from onnxruntime.quantization.matmul_nbits_quantizer import HQQWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
-from edgekit.api import BackendUnavailable, CompileFailed, CompileRequest, PrecisionNotGiven
+from edgekit.api import BackendUnavailable, CompileFailed, CompileRequest, PrecisionNotGiven, all_nodes
 from edgekit_onnxruntime.embeddings import quantize_embeddings
-from edgekit_onnxruntime.graph import nodes
 from edgekit_onnxruntime.plan import Plan
 from edgekit_onnxruntime.rewrite import (
     fold_transposes,
@@ -35,7 +34,7 @@ def build(
     tables = quantize_embeddings(model, settings.keep_high) if settings.embeddings else 0
     mark(model, request.precision)
     made = _quantized(model, request.precision, settings)
-    built = sum(node.op_type == OPERATOR for node in nodes(made))
+    built = sum(node.op_type == OPERATOR for node in all_nodes(made.graph))
     if not built:
         raise PrecisionNotGiven(
             f"onnxruntime quantized none of {len(planned.multiplied)} multiplications",
@@ -77,7 +76,7 @@ def _quantized(model: onnx.ModelProto, precision: str, settings: Settings) -> on
             hint="name the troubled nodes in keep_high, or compile for fp32",
         ) from error
     made: onnx.ModelProto = quantizer.model.model
-    for node in nodes(made):
+    for node in all_nodes(made.graph):
         if node.op_type == OPERATOR and not any(a.name == "accuracy_level" for a in node.attribute):
             node.attribute.append(onnx.helper.make_attribute("accuracy_level", _FP32_ACTIVATIONS))
     return made

@@ -56,12 +56,12 @@ class CalibrationRows:
                 check_feeds(signature, feeds)
             except InputError as problem:
                 raise CompileFailed(
-                    f"calibration row {row} does not fit the model: {problem.message}", hint=problem.hint
+                    f"calibration row {row + 1} does not fit the model: {problem.message}", hint=problem.hint
                 ) from problem
             for name, value in feeds.items():
                 if value.dtype.kind == "f" and not np.isfinite(value).all():
                     raise CompileFailed(
-                        f"calibration row {row} holds NaN or infinity in input {name!r}",
+                        f"calibration row {row + 1} holds NaN or infinity in input {name!r}",
                         hint="take the row out, or look at how it was made",
                     )
             seen.add(_digest(feeds))
@@ -81,7 +81,8 @@ def check_answers(core: ov.Core, model: ov.Model, rows: CalibrationRows) -> None
             continue
         name = _first_without_number(core, model, feeds)
         raise CompileFailed(
-            f"calibration row {row} gives NaN or infinity" + (f", first in node {name!r}" if name else ""),
+            f"calibration row {row + 1} gives NaN or infinity"
+            + (f", first in node {name!r}" if name else ""),
             hint="no range can be learnt from that: look at the row, and at the model's fp32 answers to it",
         )
 

@@ -21,18 +21,15 @@ from edgekit.api import (
     ProgressCallback,
     Support,
     Target,
+    all_nodes,
+    operator_counts,
+    operator_name,
     passed_through,
 )
 from edgekit_openvino.description import Description, signature_mismatch
 from edgekit_openvino.engine import DEVICE, HINTS, WEIGHTS_ONLY, missing_capability, ov, version
 from edgekit_openvino.lowering import LOWERED, lower
-from edgekit_openvino.names import (
-    kept_nodes,
-    load_graph,
-    nodes,
-    operator_counts,
-    operator_name,
-)
+from edgekit_openvino.names import kept_nodes, load_graph
 from edgekit_openvino.session import MODEL_FILE, WEIGHTS_FILE, open_session
 
 #: How conversion reports name operators; the second wording is that of OpenVINO 2026.0.
@@ -61,7 +58,7 @@ class Compiler:
             OperatorSupport(
                 op_type=name, count=count, supported=name not in refused, reason=refused.get(name, "")
             )
-            for name, count in sorted(operator_counts(source).items())
+            for name, count in sorted(operator_counts(source.graph).items())
         )
         return Support(supported=not refused and not note, operators=operators, notes=(note,) if note else ())
 
@@ -171,7 +168,7 @@ def _refused_operators(core: ov.Core, path: Path, source: onnx.ModelProto) -> tu
     left = {node.get_friendly_name() for node in model.get_ops()} - set(taken)
     refused = {
         operator_name(node): "OpenVINO's CPU plugin does not execute it"
-        for node in nodes(source.graph)
+        for node in all_nodes(source.graph)
         if node.name in left or any(output in left for output in node.output)
     }
     return refused, f"the CPU plugin refuses {', '.join(sorted(left))}" if left and not refused else ""

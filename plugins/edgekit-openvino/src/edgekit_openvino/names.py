@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
-from edgekit.api import CompileFailed, UnknownName
+from edgekit import api
+from edgekit.api import CompileFailed
 from edgekit_openvino.engine import ov
 
 #: Operators that int8 is about: OpenVINO's types, and the ONNX ones they come from.
@@ -26,16 +24,7 @@ _MULTIPLIES_ONNX = ("MatMul", "Gemm", "Conv", "ConvTranspose")
 
 def load_graph(path: Path) -> onnx.ModelProto:
     """The ONNX graph without the values of its weights. Raises `CompileFailed` naming the damaged file."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except FileNotFoundError as error:
-        raise CompileFailed(f"{path} is missing", hint="export the model again") from error
-    except (DecodeError, ValueError, OSError) as error:
-        raise CompileFailed(
-            f"{path} is no readable ONNX file: {error}", hint="export the model again"
-        ) from error
-    if not model.graph.output:
-        raise CompileFailed(f"{path} holds no graph", hint="the file is empty or truncated")
+    model = api.load_graph(path)
     # Into a message of its own: deleting weights from one gives no memory back.
     graph = onnx.GraphProto(
         name=model.graph.name,
@@ -50,39 +39,16 @@ def load_graph(path: Path) -> onnx.ModelProto:
     return onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)
 
 
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, in subgraphs too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            inner = [attribute.g] if attribute.HasField("g") else []
-            for nested in (*inner, *attribute.graphs):
-                yield from nodes(nested)
-
-
-def operator_name(node: onnx.NodeProto) -> str:
-    """ "MatMul", or "com.acme.MatMul" outside ONNX's own domain."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
-def operator_counts(model: onnx.ModelProto) -> Counter[str]:
-    """How often each operator occurs."""
-    return Counter(operator_name(node) for node in nodes(model.graph))
-
-
 def kept_nodes(model: ov.Model, source: onnx.ModelProto, keep_high: Sequence[str]) -> tuple[str, ...]:
     """Names in OpenVINO's graph of the ONNX nodes that stay high.
 
     Raises `UnknownName` for a name that no node has, `CompileFailed` for a multiplication that
     cannot be found again.
     """
-    by_name = {node.name: node for node in nodes(source.graph) if node.name}
+    api.check_keep_high(source.graph, keep_high)
+    by_name = {node.name: node for node in api.all_nodes(source.graph) if node.name}
     kept: list[str] = []
     for name in keep_high:
-        if name not in by_name:
-            close = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"the graph has {len(by_name)} named nodes"
-            raise UnknownName(f"keep_high names {name!r}, which is no node of the model", hint=hint)
         found = [
             node for node in model.get_ops() if _is_part(node.get_friendly_name(), by_name[name], by_name)
         ]

@@ -20,6 +20,7 @@ from edgekit.api import (
     ProgressCallback,
     Support,
     Target,
+    load_graph,
 )
 from edgekit_tensorrt.architectures import (
     Choice,
@@ -39,7 +40,7 @@ from edgekit_tensorrt.description import (
 )
 from edgekit_tensorrt.driver import GpuInfo, find_gpu
 from edgekit_tensorrt.library import RTX, STANDARD, Library, is_installed, load_library
-from edgekit_tensorrt.parsing import load_graph, parser_report, to_support
+from edgekit_tensorrt.parsing import parser_report, to_support
 from edgekit_tensorrt.prepare import typed_graph
 from edgekit_tensorrt.profiles import (
     Ranges,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from edgekit.api import CompileFailed, UnknownName
+from edgekit.api import CompileFailed, load_graph
 from edgekit_runtime.session import Array
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -121,12 +120,7 @@ def with_opset(source: Source, needed: int) -> Source:
 
 def read_model(path: Path) -> onnx.ModelProto:
     """The model without its data files; nodes without a name get one. Raises `CompileFailed`."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except _READ_ERRORS as error:
-        raise CompileFailed(
-            f"{path} is no readable ONNX file: {error}", hint="export the model again"
-        ) from error
+    model = load_graph(path)
     _name_nodes(model.graph)
     return model
 
@@ -142,16 +136,6 @@ def element_types(model: onnx.ModelProto, path: Path) -> dict[str, int]:
     infos = (*graph.value_info, *graph.input, *graph.output)
     types = {info.name: info.type.tensor_type.elem_type for info in infos}
     return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
-
-
-def check_names(model: onnx.ModelProto, wanted: Iterable[str]) -> None:
-    """Raise `UnknownName` for a name in keep_high that no node has."""
-    known = {node.name for node in model.graph.node}
-    for name in wanted:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"the graph has {len(known)} nodes"
-            raise UnknownName(f"keep_high names {name!r}, which is no node of the model", hint=hint)
 
 
 def key(node: onnx.NodeProto) -> str:

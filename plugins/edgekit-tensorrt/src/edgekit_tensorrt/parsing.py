@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
 
-from edgekit.api import CompileFailed, OperatorSupport, Signature, Support
+from edgekit.api import (
+    CompileFailed,
+    OperatorSupport,
+    Signature,
+    Support,
+    all_nodes,
+    operator_counts,
+    operator_name,
+)
 from edgekit_tensorrt.library import Library
 from edgekit_tensorrt.log import Log, cleaned, make_log
 
@@ -83,22 +89,6 @@ class Report:
     warnings: tuple[str, ...] = ()
 
 
-def load_graph(path: Path) -> onnx.ModelProto:
-    """The ONNX graph without its external data. Raises `CompileFailed` naming the damaged file."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except FileNotFoundError as error:
-        raise CompileFailed(f"{path} is missing", hint="export the model again") from error
-    except (DecodeError, ValueError, OSError) as error:
-        raise CompileFailed(
-            f"{path} is no readable ONNX file: {error}", hint="export the model again"
-        ) from error
-    # The parser takes an empty file for a model, and a graph without outputs for one that is fine.
-    if not model.graph.output:
-        raise CompileFailed(f"{path} holds no graph", hint="the file is empty or truncated")
-    return model
-
-
 def invalid(path: Path) -> str:
     """What ONNX's own checker finds wrong with a file; "" when nothing.
 
@@ -111,27 +101,6 @@ def invalid(path: Path) -> str:
     except onnx.checker.ValidationError as error:
         return next(iter(cleaned([str(error)])), "ONNX's checker refuses it")
     return ""
-
-
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, in sub-graphs too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            inner = [attribute.g] if attribute.HasField("g") else []
-            for nested in (*inner, *attribute.graphs):
-                yield from nodes(nested)
-
-
-def operator_name(node: onnx.NodeProto) -> str:
-    """ "MatMul", or "com.acme.MatMul" outside ONNX's own domain."""
-    kind = str(node.op_type)  # protobuf gives bytes where a name is no UTF-8
-    return kind if node.domain in ("", "ai.onnx") else f"{node.domain}.{kind}"
-
-
-def operator_counts(model: onnx.ModelProto) -> Counter[str]:
-    """How often each operator occurs."""
-    return Counter(operator_name(node) for node in nodes(model.graph))
 
 
 def parser_report(library: Library, path: Path) -> Report:
@@ -158,7 +127,7 @@ def to_support(report: Report, source: onnx.ModelProto) -> Support:
     """The report operator by operator: how many nodes of each are taken, and why others are not."""
     names = _names(source)
     refused = [names.get((row.node, row.operator), row.operator) for row in report.refusals]
-    counts = operator_counts(source)
+    counts = operator_counts(source.graph)
     counts.subtract(word for word in refused if word)
     rows = [
         OperatorSupport(op_type=word, count=count, supported=True)
@@ -300,7 +269,7 @@ def _plain(text: str) -> str:
 def _names(source: onnx.ModelProto) -> dict[tuple[str, str], str]:
     """Names of operators with their domains, by node and type as the parser gives them."""
     found: dict[tuple[str, str], str] = {}
-    for node in nodes(source.graph):
+    for node in all_nodes(source.graph):
         found.setdefault((node.name, node.op_type), operator_name(node))
         found.setdefault(("", node.op_type), operator_name(node))
     return found

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import onnx
 
-from edgekit.api import CompileRequest, PrecisionNotGiven, ProgressCallback
+from edgekit.api import CompileRequest, PrecisionNotGiven, ProgressCallback, check_keep_high
 from edgekit_tensorrt.calibration import rows_of
 from edgekit_tensorrt.danger import Danger, find_dangers
 from edgekit_tensorrt.graph import (
     BLOCKS,
     HALF_SCALES,
     Source,
-    check_names,
     key,
     open_source,
     read_model,
@@ -118,7 +117,7 @@ def _raised(source: Source, covered: Quantized) -> Source:
 
 def _check_model(model: onnx.ModelProto, request: CompileRequest) -> None:
     """Refuse a model that is quantized or holds 16-bit weights: no precision could be promised for it."""
-    check_names(model, request.keep_high)
+    check_keep_high(model.graph, request.keep_high)
     if any(node.op_type in _QUANTIZERS for node in model.graph.node):
         problem, hint = "is quantized already", "export the model without quantization"
     elif any(tensor.data_type in _CODES for tensor in model.graph.initializer):
