@@ -31,15 +31,15 @@ def compile_(
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, fp16, bf16, int8, int8-weights, int4-weights, or auto: int8 where it is right and "
-            "faster, else fp32; default: the target's."
+            help="fp32, fp16, bf16, fp8, int8, int8-weights, int4-weights, or auto: int8 where it is right "
+            "and faster, else fp32; default: the target's."
         ),
     ] = "",
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Rows that int8 is calibrated on, never test rows: .jsonl, .csv, .parquet, a folder of "
-            "images or recordings, or the model's own inputs: .npz, or a folder of them."
+            help="Rows that int8 and fp8 are calibrated on, never test rows: .jsonl, .csv, .parquet, a folder "
+            "of images or recordings, or the model's own inputs: .npz, or a folder of them."
         ),
     ] = None,
     calibration_rows: Annotated[int, typer.Option(min=1, help="Use at most so many calibration rows.")] = 300,

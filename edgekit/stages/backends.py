@@ -11,10 +11,11 @@ from edgekit.files.graphs import model_graphs
 from edgekit.files.manifests import read_manifest
 from edgekit.host.compiling import probe_backend
 from edgekit.host.remote import bringing_files
-from edgekit.stages.building import check_graphs
+from edgekit.stages.compiling.building import check_graphs
+from edgekit.stages.compiling.places import building_device, engine_hint
 from edgekit.stages.parents import table_of
 from edgekit.targets import load_target
-from edgekit.values import BackendSpec, Probe, Support, Target
+from edgekit.values import BackendSpec, Probe, Support
 from edgekit_runtime.errors import EdgekitError
 
 
@@ -58,26 +59,6 @@ def check_backend(name: str, model: Path, target: str, device: str = "") -> Supp
     uri = building_device(load_backend(name), asked, device)
     with bringing_files(open_device(uri)) as where:
         return check_graphs(name, model_graphs(model, table), asked, where)
-
-
-def building_device(spec: BackendSpec, target: Target, asked: str) -> str:
-    """The uri of the device that builds: this machine, unless the user or the engine asks for another."""
-    return asked or (target.device.uri if builds_on_target(spec, target) else "local")
-
-
-def builds_on_target(spec: BackendSpec, target: Target) -> bool:
-    """Whether the engine can only be built on the target's own machine."""
-    return "target" in (spec.builds_on, target.compile.builds_on)
-
-
-def engine_hint(entry: BackendEntry) -> str:
-    """How an engine that is missing is installed: with the distribution that requires it.
-
-    The engine's modules are no names of distributions, so they never become a pip command.
-    """
-    if " " in entry.distribution:  # its metadata gives no name
-        return "reinstall the distribution that brings this backend, with what it requires"
-    return f"`pip install {entry.distribution}` installs what it requires"
 
 
 def backend_summary(view: BackendView) -> str:

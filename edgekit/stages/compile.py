@@ -10,14 +10,14 @@ from pathlib import Path
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import Manifest, verify, write_manifest
 from edgekit.host.places import Place
-from edgekit.stages.building import Build
 from edgekit.stages.common import OnProgress, StageResult, announce, quiet, up_to_date
-from edgekit.stages.compile_plan import CompileOptions, CompilePlan, inputs, refuse_unsupported, settle
-from edgekit.stages.keeping import Gates, Kept, build_and_check
-from edgekit.stages.rebuilding import model_of_package
-from edgekit.stages.reducing import Reduction
-from edgekit.stages.rows import CalibrationRows, CalibrationSource, read_calibration
-from edgekit.stages.tune_rows import TuneRows, read_tuning
+from edgekit.stages.compiling.building import Build
+from edgekit.stages.compiling.keeping import Gates, Kept, build_and_check
+from edgekit.stages.compiling.plan import CompileOptions, CompilePlan, inputs, refuse_unsupported, settle
+from edgekit.stages.compiling.rebuilding import model_of_package
+from edgekit.stages.compiling.reducing import Reduction
+from edgekit.stages.compiling.tune_rows import TuneRows, read_tuning
+from edgekit.stages.rows.reading import CalibrationRows, CalibrationSource, read_calibration
 from edgekit.values import ArtifactTable, InputEntry
 from edgekit_runtime.reader import is_package
 

@@ -24,7 +24,7 @@ from edgekit.measuring.pairs import (
 from edgekit.measuring.plan import MeasurementPlan, check_confidence
 from edgekit.report.wording import generated as generated_text
 from edgekit.stages.common import OnProgress, quiet
-from edgekit.stages.diff_accuracy import (
+from edgekit.stages.diffing.accuracy import (
     Judging,
     Seen,
     check_judging,
@@ -32,7 +32,7 @@ from edgekit.stages.diff_accuracy import (
     paired_figure,
     stored_figure,
 )
-from edgekit.stages.diff_gates import (
+from edgekit.stages.diffing.gates import (
     SLOWER,
     Compared,
     Margins,
@@ -41,8 +41,8 @@ from edgekit.stages.diff_gates import (
     judge_gates,
     size_figure,
 )
-from edgekit.stages.diff_scene import Asked, NotHere, Scene, find_scene
-from edgekit.stages.diff_sides import Runnable, Side, open_side, placed
+from edgekit.stages.diffing.scene import Asked, NotHere, Scene, find_scene
+from edgekit.stages.diffing.sides import Runnable, Side, open_side, placed
 from edgekit.stages.verdicts import EXIT_CODES, worst_exit_code
 from edgekit.values import (
     AccuracyRecord,

@@ -25,13 +25,13 @@ from edgekit.measuring.verdict import (
     overall_verdict,
 )
 from edgekit.report import write_report_files
+from edgekit.stages.answers.judging import JudgingOptions
+from edgekit.stages.answers.observing import Observed, TimedInputs, observe, observe_answers, unopened
 from edgekit.stages.common import OnProgress, StageResult, announce, quiet, up_to_date
-from edgekit.stages.judging import JudgingOptions
-from edgekit.stages.measuring_inputs import MeasuringInputs, Model, row_inputs, shaped_inputs
-from edgekit.stages.observing import Observed, TimedInputs, observe, observe_answers, unopened
 from edgekit.stages.parents import table_of
-from edgekit.stages.reproducing import validate_command
-from edgekit.stages.settling import (
+from edgekit.stages.validating.inputs import MeasuringInputs, Model, row_inputs, shaped_inputs
+from edgekit.stages.validating.reproducing import validate_command
+from edgekit.stages.validating.settling import (
     Plan,
     ValidateOptions,
     judges_rows,

@@ -17,7 +17,7 @@ from edgekit_runtime.session import Array
 
 NAMES = tuple(found.name for found in ALL)
 QUANTIZABLE = tuple(found.name for found in ALL if found.quantizable)
-LOWER = ("fp16", "bf16", "int8", "int8-weights", "int4-weights")
+LOWER = ("fp16", "bf16", "fp8", "int8", "int8-weights", "int4-weights")
 
 
 class GivesRightAnswers(Contract):

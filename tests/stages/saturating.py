@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from edgekit.stages.isa import Built
+from edgekit.stages.compiling.isa import Built
 from edgekit.values import ModelTable, RunSettings
 from edgekit_runtime.goldens import Golden, write_goldens
 from edgekit_runtime.values import Signature, TensorSpec, Tolerance

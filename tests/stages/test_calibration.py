@@ -15,8 +15,8 @@ import pytest
 from edgekit.api import LearntRanges, RangeSetter, RangeWatch
 from edgekit.errors import DataError
 from edgekit.files.graphs import model_graphs
-from edgekit.stages.calibration_report import Statistics, range_rows, unlike, wide_rows
-from edgekit.stages.rows import CalibrationRows, CalibrationSource, Draw, read_calibration
+from edgekit.stages.rows.calibration_report import Statistics, range_rows, unlike, wide_rows
+from edgekit.stages.rows.reading import CalibrationRows, CalibrationSource, Draw, read_calibration
 from edgekit.tasks import Mapped
 from edgekit.values import ModelTable
 from edgekit_runtime.feeds import read_feeds

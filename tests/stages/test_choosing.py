@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edgekit.stages.speed as speed
+import edgekit.stages.compiling.speed as speed
 from edgekit.host.reference import open_reference
 from edgekit.stages.compile import CompileOptions, compile_model
+from edgekit.stages.compiling.speed import Candidate
 from edgekit.stages.parents import table_of
-from edgekit.stages.speed import Candidate
 from edgekit.values import (
     ArtifactTable,
     Change,

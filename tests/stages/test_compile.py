@@ -9,7 +9,7 @@ import pytest
 from edgekit.errors import ArtifactWrong, ModelNotSupported, PrecisionNotGiven, UnknownName, UsageError
 from edgekit.files.manifests import read_manifest
 from edgekit.stages.compile import CompileOptions, compile_model
-from edgekit.stages.options import backend_options
+from edgekit.stages.compiling.options import backend_options
 from edgekit.values import BackendSpec, OptionSpec, Target
 from tests.plugin_folders import install_plugin
 

@@ -13,7 +13,7 @@ import pytest
 from edgekit.errors import BackendUnavailable, DataError, UnknownName, UsageError
 from edgekit.stages.compile import CompileOptions, compile_model
 from edgekit.stages.diff import DiffOptions, diff, exit_code
-from edgekit.stages.diff_gates import Compared, Margins, judge_gates
+from edgekit.stages.diffing.gates import Compared, Margins, judge_gates
 from edgekit.stages.export import export
 from edgekit.stages.package import PackageOptions, package
 from edgekit.stages.validate import ValidateOptions, validate

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.files.tables import decode, encode
-from edgekit.stages.isa import check_isa, kernel_feature
+from edgekit.stages.compiling.isa import check_isa, kernel_feature
 from edgekit.values import Hardware, Match, Outcome, RunSettings, Target
 from edgekit.values.isa import IsaRecord
 from edgekit_runtime.values import Machine

@@ -12,10 +12,10 @@ from edgekit.devices import open_device
 from edgekit.errors import UnknownName, UsageError
 from edgekit.files.manifests import read_manifest
 from edgekit.host.sessions import RemoteSession
+from edgekit.stages.answers.judging import JudgingOptions, fitting_metric, judge_rows
+from edgekit.stages.answers.observing import Subject
 from edgekit.stages.common import quiet
 from edgekit.stages.compile import CompileOptions, compile_model
-from edgekit.stages.judging import JudgingOptions, fitting_metric, judge_rows
-from edgekit.stages.observing import Subject
 from edgekit.stages.parents import table_of
 from edgekit.tasks import Row, load_task
 from edgekit.tasks.data import read_rows

@@ -15,10 +15,10 @@ import seqeval.metrics  # noqa: F401  scikit-learn changes the environment when 
 from edgekit.errors import DataError, PluginBroken, UsageError
 from edgekit.host.reference import open_reference
 from edgekit.measuring.metrics import BUILT_IN
-from edgekit.stages import asking
-from edgekit.stages.asking import Answerer, Asker
+from edgekit.stages.answers import asking
+from edgekit.stages.answers.asking import Answerer, Asker
+from edgekit.stages.answers.judging import JudgingOptions, fitting_metric, paired_answers, read_judging_rows
 from edgekit.stages.common import quiet
-from edgekit.stages.judging import JudgingOptions, fitting_metric, paired_answers, read_judging_rows
 from edgekit.tasks import Mapped, load_task, task_names
 from edgekit.tasks.custom import Custom
 from edgekit.values import AccuracyRecord

@@ -12,10 +12,10 @@ import pytest
 from edgekit.devices import open_device
 from edgekit.files.manifests import read_manifest
 from edgekit.host.sessions import RemoteSession
-from edgekit.stages import judging, observing
+from edgekit.stages.answers import judging, observing
+from edgekit.stages.answers.judging import JudgingOptions
 from edgekit.stages.common import quiet
 from edgekit.stages.compile import CompileOptions, compile_model
-from edgekit.stages.judging import JudgingOptions
 from edgekit.stages.parents import table_of
 from edgekit.tasks.data import read_rows
 from edgekit.tasks.text_classification import TextClassification

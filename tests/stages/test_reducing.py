@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-import edgekit.stages.speed as speed
+import edgekit.stages.compiling.speed as speed
 from edgekit.errors import DataError, PrecisionNotGiven, UsageError
 from edgekit.exporting.options import ExportOptions
 from edgekit.host.reference import open_reference_model
 from edgekit.search.groups import Group
-from edgekit.stages.asking import Asker
+from edgekit.stages.answers.asking import Asker
 from edgekit.stages.common import StageResult
 from edgekit.stages.compile import CompileOptions, compile_model
+from edgekit.stages.compiling.reducing import within
+from edgekit.stages.compiling.tuning import Trials
 from edgekit.stages.export import export
 from edgekit.stages.parents import table_of
-from edgekit.stages.reducing import within
-from edgekit.stages.tuning import Trials
 from edgekit.tasks import Row, load_task
 from edgekit.values import ArtifactTable, Change, DiffFigure, DiffMethod, Interval, Trial
 from edgekit.values.earning import Restored

@@ -12,8 +12,8 @@ from PIL import Image
 
 from edgekit.errors import DataError
 from edgekit.files.graphs import model_graphs
-from edgekit.stages.measuring_inputs import Model, row_inputs
-from edgekit.stages.rows import CalibrationRows, CalibrationSource, Draw, data_input, read_calibration
+from edgekit.stages.rows.reading import CalibrationRows, CalibrationSource, Draw, data_input, read_calibration
+from edgekit.stages.validating.inputs import Model, row_inputs
 from edgekit.tasks import Mapped, load_task
 from edgekit.tasks.data import read_rows
 from edgekit.values import ModelTable

@@ -12,8 +12,8 @@ from edgekit.errors import TargetFileError, UnknownName, UsageError
 from edgekit.files.manifests import read_manifest
 from edgekit.stages.compile import CompileOptions, compile_model
 from edgekit.stages.parents import table_of
-from edgekit.stages.settling import judges_rows, read_test_rows, report_inputs, settle
 from edgekit.stages.validate import ValidateOptions, validate
+from edgekit.stages.validating.settling import judges_rows, read_test_rows, report_inputs, settle
 from edgekit.values import ReportTable
 from tests.conftest import Edgekit
 

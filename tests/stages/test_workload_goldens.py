@@ -10,8 +10,8 @@ import pytest
 from edgekit.errors import ArtifactWrong
 from edgekit.files.manifests import read_manifest
 from edgekit.stages.compile import CompileOptions, compile_model
+from edgekit.stages.compiling.workload_goldens import Answers, ShapedGoldens
 from edgekit.stages.parents import table_of
-from edgekit.stages.workload_goldens import Answers, ShapedGoldens
 from edgekit.values import ArtifactTable, Target, Workload
 from tests.pipelines import WHOLE, tiny_pipeline
 from tests.plugin_folders import install_plugin

@@ -224,7 +224,7 @@ SHAPES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 GENERATED = {"text"}
 CHOOSING = tuple(sorted(set(SHAPES) - {"number", "vector", "tensor"}))
 MANY = tuple(kind for kind in CHOOSING if not KINDS[kind].every)
-LOWER = ("fp16", "bf16", "int8", "int8-weights", "int4-weights")
+LOWER = ("fp16", "bf16", "fp8", "int8", "int8-weights", "int4-weights")
 
 
 def sure_outputs(kind: str, seed: int = 0) -> dict[str, Array]:

@@ -14,8 +14,9 @@ from pathlib import Path
 DTYPES = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 #: Precisions a recipe may ask for. What an engine executes is reported in these words too.
+#: fp8: float8 of 4 exponent and 3 mantissa bits (e4m3), calibrated as int8 is.
 #: int8-weights and int4-weights: only weights are stored so, and computed with in a higher precision.
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights")
+PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int8-weights", "int4-weights")
 
 OptionValue = str | int | float | bool
 

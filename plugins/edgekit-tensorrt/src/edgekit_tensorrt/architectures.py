@@ -19,7 +19,11 @@ STANDARD_ARCHITECTURES = (
 #: bf16 came with Ampere; the same matrix says so, and TensorRT for RTX refuses it for sm_75 in so many words,
 #: as it does weights of 4 bits.
 _BEFORE_AMPERE = ("sm_75",)
+#: fp8 came with Ada: refused for these in so many words too ("hardware-specific datatypes: fp8_e4m3").
+_BEFORE_ADA = (*_BEFORE_AMPERE, "sm_80", "sm_86", "sm_87")
 _OF_TURING = ("fp32", "fp16", "int8", "int8-weights")
+_OF_AMPERE = (*_OF_TURING, "bf16", "int4-weights")
+_OF_ADA = (*_OF_AMPERE, "fp8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +73,9 @@ def chosen(request: CompileRequest) -> Choice:
 
 def precisions_of(choice: Choice) -> tuple[str, ...]:
     """The precisions that every architecture of the choice has."""
-    old = any(word in _BEFORE_AMPERE for word in choice.architectures)
-    return _OF_TURING if old else (*_OF_TURING, "bf16", "int4-weights")
+    if any(word in _BEFORE_AMPERE for word in choice.architectures):
+        return _OF_TURING
+    return _OF_AMPERE if any(word in _BEFORE_ADA for word in choice.architectures) else _OF_ADA
 
 
 def refuse_precision(choice: Choice, precision: str) -> None:

@@ -102,6 +102,7 @@ class Compiler:
         refuse_precision(choice, request.precision)
         library = _loaded(choice)
         choice = _on_this_machine(choice)
+        refuse_precision(choice, request.precision)
         words = str(request.options.get("profiles", "auto"))
         plans = plan_profiles(words, request.signature, request.target, request.axes)
         with tempfile.TemporaryDirectory(prefix="edgekit-tensorrt-") as work:
@@ -116,6 +117,7 @@ class Compiler:
             precision=request.precision,
             engine_versions={library.name: library.version, "onnx": onnx.__version__},
             notes=(*typed.notes, *job.notes(built, plans)),
+            ranges=typed.ranges,
         )
 
 

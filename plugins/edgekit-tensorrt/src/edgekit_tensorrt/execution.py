@@ -17,9 +17,10 @@ from edgekit_runtime.errors import RunFailed
 from edgekit_runtime.values import OperatorTime, Placement, PlacementRow
 from edgekit_tensorrt.driver import DEVICE
 
-#: Types as the inspector spells them, alone ("Half") or in a format ("Row major linear FP16 format").
+#: Types as the inspector spells them, alone ("Half", "FP8") or in a format ("Row major linear FP16 format").
 _WORDS = {
     "int8": "int8",
+    "fp8": "fp8",
     "bf16": "bf16",
     "bfloat16": "bf16",
     "half": "fp16",
@@ -29,7 +30,7 @@ _WORDS = {
     "fp32": "fp32",
     "float32": "fp32",
 }
-_NARROWEST_FIRST = ("int8", "fp16", "bf16", "fp32")
+_NARROWEST_FIRST = ("int8", "fp8", "fp16", "bf16", "fp32")
 #: These change a type or a layout, so the wider side says what was computed in.
 _CONVERSIONS = ("Cast", "Dequantize", "NoOp", "Quantize", "Reformat")
 

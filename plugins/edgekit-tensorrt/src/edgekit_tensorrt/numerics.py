@@ -29,6 +29,7 @@ LIMITS: Mapping[str, float] = {
     "fp16": 0.1,
     "bf16": 0.3,
     "int8": 0.5,
+    "fp8": 0.5,
     "int8-weights": 0.3,
     "int4-weights": 0.7,
 }

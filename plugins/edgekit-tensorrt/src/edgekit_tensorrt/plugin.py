@@ -53,8 +53,8 @@ OPTIONS = (
         type="str",
         default="minmax",
         choices=("minmax", "percentile", "entropy"),
-        help="int8 only: range of activations. minmax: the extremes of all rows; percentile, entropy: those "
-        "of ONNX Runtime's histograms",
+        help="int8 and fp8: range of activations. minmax: the extremes of all rows; percentile, entropy: "
+        "those of ONNX Runtime's histograms",
         tunable=True,
     ),
 )
@@ -65,11 +65,11 @@ def edgekit_backend() -> BackendSpec:
     """Describe the backend."""
     return BackendSpec(
         name="tensorrt",
-        summary="TensorRT on NVIDIA GPUs: fp32, fp16, bf16, int8; engines for RTX GPUs are built without one",
+        summary="TensorRT on NVIDIA GPUs: fp32 to int8 and fp8; engines for RTX GPUs are built without one",
         api_version=API_VERSION,
         compiler="edgekit_tensorrt.compiler:Compiler",
         arches=("x86_64", "AMD64", "aarch64"),
-        precisions=("fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights"),
+        precisions=("fp32", "fp16", "bf16", "fp8", "int8", "int8-weights", "int4-weights"),
         capabilities=("dynamic-shapes", "placement", "profile", "keep-high"),
         # Where a target's engines are built on its own machine, the target says so.
         builds_on="anywhere",

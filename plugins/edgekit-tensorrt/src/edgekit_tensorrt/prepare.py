@@ -8,9 +8,17 @@ from pathlib import Path
 
 import onnx
 
-from edgekit.api import CompileRequest, PrecisionNotGiven, ProgressCallback, check_keep_high
+from edgekit.api import (
+    CompileRequest,
+    LearntRanges,
+    PrecisionNotGiven,
+    ProgressCallback,
+    check_keep_high,
+    passed_through,
+)
 from edgekit_tensorrt.calibration import rows_of
 from edgekit_tensorrt.danger import Danger, find_dangers
+from edgekit_tensorrt.eights import EIGHTS
 from edgekit_tensorrt.graph import (
     BLOCKS,
     HALF_SCALES,
@@ -31,36 +39,37 @@ _COMPARED = 128
 _SHOWN = 8
 #: Precisions of weights alone, and how many weights of 4 bits share a scale.
 _WEIGHTS_ALONE = {"int8-weights": 0, "int4-weights": 64}
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typed:
-    """A strongly typed graph. path: the ONNX file, its data beside it; notes: what was done and seen."""
+    """A strongly typed graph. path: the ONNX file, its data beside it; notes: what was done and seen;
+    ranges: of activations, as learnt from calibration rows, None where none were."""
 
     path: Path
     notes: tuple[str, ...] = ()
+    ranges: LearntRanges | None = None
 
 
 def typed_graph(request: CompileRequest, work: Path, progress: ProgressCallback) -> Typed:
     """Write the model in `request.precision` below `work`; its inputs and outputs keep their dtypes.
 
-    fp16 and bf16: all nodes but those that were measured to be harmed. int8: products with stored weights
-    from calibration rows, the rest as in fp16; int8-weights and int4-weights: those weights alone. Nodes in
-    `request.keep_high` stay in fp32. The numbers of the graph are compared with those of the model first:
-    raises `PrecisionNotGiven` where they are far off or where rows are lacking, `UnknownName` for a name in
+    fp16 and bf16: all nodes but those that were measured to be harmed. int8 and fp8: products with stored
+    weights from calibration rows, the rest as in fp16; int8-weights and int4-weights: those weights alone.
+    Nodes in `request.keep_high` stay in fp32. A model that has the precision by itself is taken as it is.
+    The numbers of a graph that was written are compared with those of the model first: raises
+    `PrecisionNotGiven` where they are far off or where rows are lacking, `UnknownName` for a name in
     keep_high, `CompileFailed` for a model or rows that do not work.
     """
-    if request.precision == "fp32":
-        _check_model(read_model(request.model), request)
-        return Typed(path=request.model)
-    if request.precision == "int8" and request.calibration is None:
+    note = _checked(read_model(request.model), request)
+    if note or request.precision == "fp32":
+        return Typed(path=request.model, notes=(note,) if note else ())
+    if request.precision in EIGHTS and request.calibration is None:
         raise PrecisionNotGiven(
-            "int8 learns the ranges of activations from calibration rows, and there are none",
+            f"{request.precision} learns the ranges of activations from calibration rows, and there are none",
             hint="--calibration FILE, with some hundred rows like those the model will see",
         )
     source = open_source(request.model, work)
-    _check_model(source.model, request)
     half = HALVES.get(request.precision, HALVES["fp16"])
     covered, notes = _covered(source, request, progress)
     found = find_dangers(source, half, rows_of(request, most=_MEASURED), progress)
@@ -74,7 +83,7 @@ def typed_graph(request: CompileRequest, work: Path, progress: ProgressCallback)
     if found.dangers:
         notes.append(f"kept in fp32 because {half.word} would harm them: {_listed(found.dangers)}")
     notes.append(f"on {compared}, rounded as the graph says, outputs are {agreement}")
-    return Typed(path=written.path, notes=tuple(notes))
+    return Typed(path=written.path, notes=tuple(notes), ranges=covered.ranges)
 
 
 def _covered(
@@ -85,13 +94,12 @@ def _covered(
         covered = weights_only(source, request.keep_high, _WEIGHTS_ALONE[request.precision])
         blocks = f", in blocks of {covered.block} that share a scale" if covered.block else ""
         return covered, [f"the weights of {len(covered.products)} products have lower precision{blocks}"]
-    if request.precision != "int8":
+    if request.precision not in EIGHTS:
         return Quantized(), []
-    rows = rows_of(request)
-    method = str(request.options.get("ranges", "minmax"))
-    covered = quantized(source, rows, request.keep_high, method, progress)
-    count = len(covered.products)
-    notes = [f"{count} convolutions and multiplications are int8, with ranges from {rows}"]
+    eight, rows = EIGHTS[request.precision], rows_of(request)
+    covered = quantized(source, rows, eight, progress)
+    count, kinds = len(covered.products), ", ".join(eight.operators)
+    notes = [f"{count} nodes ({kinds} with stored weights) are {eight.word}, with ranges from {rows}"]
     if covered.factors:
         evened = f"{len(covered.factors)} of {len(covered.scales)} activations"
         notes.append(f"{evened} have channels evened out before rounding")
@@ -101,32 +109,35 @@ def _covered(
 def _raised(source: Source, covered: Quantized) -> Source:
     """The model in an operator set that has the quantizers which are put in.
 
-    TensorRT takes 16-bit scales in older sets too, so they stay where a model cannot be converted.
+    TensorRT takes int8 with 16-bit scales in older sets too, so those stay where a model cannot be converted.
     """
     if not covered.products:
         return source
-    raised = with_opset(source, BLOCKS if covered.block else HALF_SCALES)
-    if covered.block and raised.opset < BLOCKS:
+    needed = BLOCKS if covered.block else HALF_SCALES
+    raised = with_opset(source, needed)
+    if raised.opset < needed and (covered.block or not covered.eight.whole):
+        word = "int4-weights" if covered.block else covered.eight.word
         raise PrecisionNotGiven(
-            f"int4-weights needs ONNX operator set {BLOCKS}, and the model of set {source.opset} cannot be "
+            f"{word} needs ONNX operator set {needed}, and the model of set {source.opset} cannot be "
             "converted to it",
-            hint=f"export the model with operator set {BLOCKS}",
+            hint=f"export the model with operator set {needed}",
         )
     return raised
 
 
-def _check_model(model: onnx.ModelProto, request: CompileRequest) -> None:
-    """Refuse a model that is quantized or holds 16-bit weights: no precision could be promised for it."""
+def _checked(model: onnx.ModelProto, request: CompileRequest) -> str:
+    """What to note of a model that was quantized to `request.precision` before; "" for one that was not.
+
+    Refuses one of another precision, and one that holds 16-bit weights: nothing could be promised for it.
+    """
     check_keep_high(model.graph, request.keep_high)
-    if any(node.op_type in _QUANTIZERS for node in model.graph.node):
-        problem, hint = "is quantized already", "export the model without quantization"
-    elif any(tensor.data_type in _CODES for tensor in model.graph.initializer):
-        problem, hint = "holds 16-bit weights", "export the model in float32"
-    else:
-        return
-    raise PrecisionNotGiven(
-        f"{request.model} {problem}, so {request.precision} cannot be promised", hint=hint
-    )
+    given = passed_through(model, request)
+    if not given and any(tensor.data_type in _CODES for tensor in model.graph.initializer):
+        raise PrecisionNotGiven(
+            f"{request.model} holds 16-bit weights, so {request.precision} cannot be promised",
+            hint="export the model in float32",
+        )
+    return given
 
 
 _CODES = tuple(half.code for half in HALVES.values())

@@ -7,20 +7,20 @@ it unrounded; onnxruntime's quantizer hands the rounded one to every reader.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from edgekit.api import CompileFailed, PrecisionNotGiven, ProgressCallback
+from edgekit.api import CompileFailed, LearntRanges, PrecisionNotGiven, ProgressCallback, RangeWatch
 from edgekit_runtime.session import Array
 from edgekit_tensorrt.calibration import Rows, check_different, open_engine, save_watching, watch
+from edgekit_tensorrt.eights import INT8, Eight
 from edgekit_tensorrt.graph import FLOAT, Source, key
 from edgekit_tensorrt.smoothing import factors
 
-#: Values of int8 that are used: as many below zero as above.
-LEVELS = 127.0
+#: Values of 4 bits that are used: as many below zero as above.
 LEVELS_OF_4 = 7.0
 #: Scales below this have less than 8 bits left in fp16: nodes of such weights or activations stay in fp32.
 SMALLEST_SCALE = 2.0**-17
@@ -48,14 +48,17 @@ class Product:
 class Quantized:
     """What is quantized, by the key of the node.
 
-    scales: of activations by tensor, none where only weights are quantized; factors: what the channels of
-    some of them are divided by first; block: weights of 4 bits that share a scale, 0 for weights of 8 bits.
+    eight: the format of weights, and of activations that have a scale; scales: of those by tensor, none where
+    only weights are quantized; factors: what the channels of some are divided by first; ranges: as learnt
+    from rows; block: weights of 4 bits that share a scale, 0 for weights of 8 bits.
     """
 
     products: Mapping[str, Product] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
     factors: Mapping[str, Array] = field(default_factory=dict)
     block: int = 0
+    eight: Eight = INT8
+    ranges: LearntRanges | None = None
 
     def weight(self, source: Source, product: Product) -> Array:
         """A product's weight, multiplied by what its activation is divided by."""
@@ -68,13 +71,13 @@ class Quantized:
         return array * factor.reshape(shape)
 
 
-def products(source: Source, keep_high: Collection[str]) -> dict[str, Product]:
-    """The products that int8 covers, by key. Raises `PrecisionNotGiven` when there are none."""
+def products(source: Source, keep_high: Collection[str], eight: Eight = INT8) -> dict[str, Product]:
+    """The products that a format covers, by key. Raises `PrecisionNotGiven` when there are none."""
     weights = source.weights()
     found: dict[str, Product] = {}
     for node in source.model.graph.node:
         weight = weights.get(node.input[1]) if len(node.input) > 1 else None
-        axes = _axes(node, weight) if weight is not None else None
+        axes = _axes(node, weight) if weight is not None and node.op_type in eight.operators else None
         if weight is None or axes is None or node.name in keep_high or node.input[0] in weights:
             continue
         found[key(node)] = Product(
@@ -82,28 +85,34 @@ def products(source: Source, keep_high: Collection[str]) -> dict[str, Product]:
         )
     if not found:
         raise PrecisionNotGiven(
-            "the model has no convolution or multiplication with a stored weight that int8 could compute",
+            f"the model has no {' or '.join(eight.operators)} with a stored weight that could be {eight.word}",
             hint="compile for fp16, or keep fewer nodes high",
         )
     return found
 
 
-def quantized(
-    source: Source, rows: Rows, keep_high: Collection[str], method: str, progress: ProgressCallback
-) -> Quantized:
-    """Learn the ranges of what the products read. Raises `CompileFailed` for rows that say nothing."""
+def quantized(source: Source, rows: Rows, eight: Eight, progress: ProgressCallback) -> Quantized:
+    """Learn the ranges of what the products read, as the rows' request has it.
+
+    Raises `CompileFailed` for rows that say nothing.
+    """
     check_different(rows)
-    covered = products(source, keep_high)
+    covered = products(source, rows.request.keep_high, eight)
     tensors = list(dict.fromkeys(item.activation for item in covered.values()))
     summed = [item.activation for item in covered.values() if item.summed is not None]
     others = {item.activation for item in covered.values() if item.summed is None}
-    ranges = _Ranges(source=source, tensors=tensors, method=method, channelled=set(summed) - others)
+    ranges = _Ranges(
+        source=source,
+        tensors=tensors,
+        method=str(rows.request.options.get("ranges", "minmax")),
+        channelled=set(summed) - others if eight.whole else (),
+    )
     path = source.work / "watching.onnx"
     save_watching(source.model, tensors, path)
     engine = open_engine(path, rows.request.threads)
     watch(engine, tensors, rows, ranges.see, progress)
     path.unlink()
-    return ranges.found(covered)
+    return ranges.found(covered, eight)
 
 
 def weights_only(source: Source, keep_high: Collection[str], block: int) -> Quantized:
@@ -140,24 +149,24 @@ def packed_weight(weight: Array, scales: Array, axis: int, block: int) -> bytes:
     return bytes((small[0::2] | (small[1::2] << 4)).tobytes())
 
 
-def weight_scales(weight: Array, axis: int) -> Array:
+def weight_scales(weight: Array, axis: int, eight: Eight) -> Array:
     """The scale of each output channel."""
     others = tuple(place for place in range(weight.ndim) if place != axis)
     largest = np.abs(weight).max(axis=others) if weight.size else np.zeros(weight.shape[axis])
-    return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+    return np.where(largest > 0, largest / eight.largest, 1.0).astype(np.float32)
 
 
-def rounded_weight(weight: Array, scales: Array, axis: int) -> Array:
-    """The weight in int8."""
+def rounded_weight(weight: Array, scales: Array, axis: int, eight: Eight) -> Array:
+    """The weight in 8 bits."""
     shape = [1] * weight.ndim
     shape[axis] = -1
-    return np.clip(np.rint(weight / scales.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+    return eight.stored(weight / scales.reshape(shape))
 
 
 def in_full(source: Source, found: Quantized) -> Iterator[str]:
     """Keys of products whose scales are too small for fp16."""
     for name, product in found.products.items():
-        largest = float(weight_scales(found.weight(source, product), product.axis).max())
+        largest = float(weight_scales(found.weight(source, product), product.axis, found.eight).max())
         if min(largest / 4, found.scales.get(product.activation, 1.0)) < SMALLEST_SCALE:
             yield name
 
@@ -175,6 +184,7 @@ class _Ranges:
     channelled: Collection[str]
     largest: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, Array] = field(default_factory=dict)
+    setters: RangeWatch = field(default_factory=RangeWatch)
     collector: HistogramCollector | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -201,13 +211,14 @@ class _Ranges:
                     hint="look at that row and at the model in fp32; a node in keep_high is not quantized",
                 )
             self.largest[name] = max(self.largest.get(name, 0.0), largest)
+            self.setters.see(name, row, -largest, largest)
             if name in self.channelled:
                 peaks = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
                 self.peaks[name] = np.maximum(self.peaks.get(name, peaks), peaks)
             if self.collector is not None:
                 self.collector.collect({name: value})
 
-    def found(self, covered: Mapping[str, Product]) -> Quantized:
+    def found(self, covered: Mapping[str, Product], eight: Eight) -> Quantized:
         """The scale of each tensor, 1 for one that was always zero, and the factors of its channels."""
         largest = dict(self.largest)
         evened: dict[str, Array] = {}
@@ -220,8 +231,11 @@ class _Ranges:
             made = {name: factors(peaks) for name, peaks in self.peaks.items()}
             evened = {name: factor for name, factor in made.items() if factor is not None}
             largest |= {name: float((self.peaks[name] / evened[name]).max()) for name in evened}
-        scales = {name: (largest.get(name, 0.0) or LEVELS) / LEVELS for name in self.tensors}
-        return Quantized(products=covered, scales=scales, factors=evened)
+        scales = {name: (largest.get(name, 0.0) or eight.largest) / eight.largest for name in self.tensors}
+        # No single row sets what a histogram tells, or the middle channel of those that are evened out.
+        alone = [] if self.collector is not None else [name for name in self.tensors if name not in evened]
+        ranges = replace(self.setters.found(alone), count=len(self.tensors))
+        return Quantized(products=covered, scales=scales, factors=evened, eight=eight, ranges=ranges)
 
     def _maker(self, name: str) -> str:
         makers = (node.name for node in self.source.model.graph.node if name in node.output)
@@ -229,7 +243,7 @@ class _Ranges:
 
 
 def _axes(node: onnx.NodeProto, weight: onnx.TensorProto) -> tuple[int, int | None] | None:
-    """Axes of a weight: output channels, and what is summed over; None for what is no product int8 covers."""
+    """Axes of a weight: output channels, and what is summed over; None for what is not covered."""
     if weight.data_type != FLOAT or node.domain not in ("", "ai.onnx"):
         return None
     rank = len(weight.dims)

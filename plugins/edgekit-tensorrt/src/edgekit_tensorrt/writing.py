@@ -28,7 +28,6 @@ from edgekit_tensorrt.qdq import (
     weight_scales,
 )
 
-INT8 = onnx.TensorProto.INT8
 INT4 = onnx.TensorProto.INT4
 
 
@@ -143,10 +142,10 @@ class _Writer:
         return made
 
     def _quantized(self, product: Product, index: int, slim: bool) -> str:
-        """The product's activation (0) or weight (1) after rounding to int8."""
+        """The product's activation (0) or weight (1) after rounding to 8 bits."""
         name = product.weight if index else product.activation
         end = self.suffix if slim else ""
-        raised = f"{name}.int8.{product.axis if index else 'in'}{end}"
+        raised = f"{name}.{self.quantized.eight.word}.{product.axis if index else 'in'}{end}"
         if raised not in self.made:
             self.made.add(raised)
             if index and self.quantized.block and product.summed is not None:
@@ -158,11 +157,11 @@ class _Writer:
         return raised
 
     def _quantize_weight(self, product: Product, raised: str, slim: bool) -> None:
-        array = self.quantized.weight(self.source, product)
-        scales = weight_scales(array, product.axis)
+        array, eight = self.quantized.weight(self.source, product), self.quantized.eight
+        scales = weight_scales(array, product.axis, eight)
         scales = np.maximum(scales, SMALLEST_SCALE) if slim else scales
-        stored = rounded_weight(array, scales, product.axis)
-        self.tensors.append(self.file.add(f"{raised}.stored", INT8, array.shape, stored.tobytes()))
+        stored = rounded_weight(array, scales, product.axis, eight)
+        self.tensors.append(self.file.add(f"{raised}.stored", eight.code, array.shape, stored.tobytes()))
         given = [f"{raised}.stored", *self._scale(raised, scales, slim)]
         node = helper.make_node("DequantizeLinear", given, [raised], f"{raised}.node", axis=product.axis)
         self.nodes.append(node)
@@ -203,8 +202,8 @@ class _Writer:
         """Store scales and zero points of zero; return their names."""
         scale, zero = f"{name}.scale{self.suffix if slim else ''}", f"{name}.zero"
         self._constant(scale, scales, self.half if slim else None)
-        zeros = np.zeros(scales.shape, np.int8)
-        self.tensors.append(self.file.add(zero, INT8, zeros.shape, zeros.tobytes()))
+        # In both formats zero is a byte of zeros.
+        self.tensors.append(self.file.add(zero, self.quantized.eight.code, scales.shape, bytes(scales.size)))
         return [scale, zero]
 
     def _constant(self, name: str, array: Array, half: Half | None) -> None:

@@ -18,11 +18,11 @@ from edgekit.measuring.paired_score import drop_upper
 from edgekit.search.groups import quantizable_groups
 from edgekit.search.log import TrialLog
 from edgekit.search.restore import Search, restore
-from edgekit.stages.building import Build
+from edgekit.stages.answers.judging import JudgingOptions
 from edgekit.stages.common import OnProgress
-from edgekit.stages.judging import JudgingOptions
-from edgekit.stages.speed import Candidate, Track, earned
-from edgekit.stages.tuning import Trials, Tried
+from edgekit.stages.compiling.building import Build
+from edgekit.stages.compiling.speed import Candidate, Track, earned
+from edgekit.stages.compiling.tuning import Trials, Tried
 from edgekit.targets import within_ranges, workload_shapes
 from edgekit.tasks import Row
 from edgekit.values import Compiled, Earned, ModelTable, Recipe, Restored, RunSettings, Trial

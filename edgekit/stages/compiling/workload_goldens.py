@@ -17,7 +17,7 @@ from edgekit.errors import BackendUnavailable, TargetFileError, WorkerError
 from edgekit.host.reference import open_reference_model
 from edgekit.host.sessions import RemoteSession
 from edgekit.measuring.inputs import feeds_count, sizes_of
-from edgekit.stages.golden import judge
+from edgekit.stages.answers.golden import judge
 from edgekit.targets import shape_text, within_ranges, workload_shapes
 from edgekit.values import GoldenRecord, ModelTable, Outcome, Workload
 from edgekit_runtime.errors import RunFailed

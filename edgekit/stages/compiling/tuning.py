@@ -13,10 +13,10 @@ import numpy as np
 
 from edgekit.host.sessions import open_remote
 from edgekit.search.groups import Group
-from edgekit.stages.asking import Asker
-from edgekit.stages.building import Build
+from edgekit.stages.answers.asking import Asker
+from edgekit.stages.answers.judging import AnswerForm, JudgingOptions, compared
 from edgekit.stages.common import quiet
-from edgekit.stages.judging import AnswerForm, JudgingOptions, compared
+from edgekit.stages.compiling.building import Build
 from edgekit.tasks import Row, load_task
 from edgekit.values import ModelTable, RunSettings, Trial
 from edgekit_runtime.clock import TimingPlan

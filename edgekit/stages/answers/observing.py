@@ -11,10 +11,10 @@ from edgekit.devices.base import Device
 from edgekit.discovery import load_backend
 from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import RemoteSession, open_remote
+from edgekit.stages.answers.generated import count_generated
+from edgekit.stages.answers.golden import check_goldens, goldens_not_measured
+from edgekit.stages.answers.judging import JudgingOptions, judge_rows
 from edgekit.stages.common import OnProgress
-from edgekit.stages.generated import count_generated
-from edgekit.stages.golden import check_goldens, goldens_not_measured
-from edgekit.stages.judging import JudgingOptions, judge_rows
 from edgekit.tasks import Row
 from edgekit.values import (
     AccuracyRecord,

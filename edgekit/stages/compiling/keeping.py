@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.errors import ArtifactWrong, CompileFailed, PrecisionNotGiven
-from edgekit.stages.choosing import build_auto
 from edgekit.stages.common import OnProgress
-from edgekit.stages.earning import Findings, check_artifact
-from edgekit.stages.isa import Built, check_isa
-from edgekit.stages.reducing import (
+from edgekit.stages.compiling.choosing import build_auto
+from edgekit.stages.compiling.earning import Findings, check_artifact
+from edgekit.stages.compiling.isa import Built, check_isa
+from edgekit.stages.compiling.reducing import (
     HIGH,
     QUANTIZED,
     Reduced,
@@ -21,7 +21,7 @@ from edgekit.stages.reducing import (
     build_higher,
     reduce_precision,
 )
-from edgekit.stages.workload_goldens import Answers
+from edgekit.stages.compiling.workload_goldens import Answers
 from edgekit.values import AUTO, BackendSpec, Change, Earned, Outcome
 from edgekit.values.isa import IsaRecord
 

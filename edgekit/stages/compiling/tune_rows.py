@@ -8,13 +8,13 @@ from pathlib import Path
 
 from edgekit.errors import DataError, UsageError
 from edgekit.files.digests import value_digest
-from edgekit.stages.asking import Asker
-from edgekit.stages.calibration_report import Statistics, unlike
-from edgekit.stages.compile_plan import CompilePlan
-from edgekit.stages.drawing import different_rows
-from edgekit.stages.judging import JudgingOptions, needs_labels
-from edgekit.stages.reducing import Tuning
-from edgekit.stages.rows import CalibrationRows
+from edgekit.stages.answers.asking import Asker
+from edgekit.stages.answers.judging import JudgingOptions, needs_labels
+from edgekit.stages.compiling.plan import CompilePlan
+from edgekit.stages.compiling.reducing import Tuning
+from edgekit.stages.rows.calibration_report import Statistics, unlike
+from edgekit.stages.rows.drawing import different_rows
+from edgekit.stages.rows.reading import CalibrationRows
 from edgekit.tasks import Row
 from edgekit.tasks.data import each_row
 from edgekit_runtime.errors import MissingDependency

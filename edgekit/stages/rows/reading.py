@@ -11,8 +11,9 @@ from edgekit.errors import DataError
 from edgekit.files.digests import file_digest, value_digest
 from edgekit.files.graphs import Graph
 from edgekit.measuring.inputs import lengths_text
-from edgekit.stages.asking import Asker
-from edgekit.stages.calibration_report import (
+from edgekit.stages.answers.asking import Asker
+from edgekit.stages.common import OnProgress, path_input, quiet
+from edgekit.stages.rows.calibration_report import (
     Known,
     Statistics,
     calibration_report,
@@ -20,10 +21,9 @@ from edgekit.stages.calibration_report import (
     range_rows,
     wide_rows,
 )
-from edgekit.stages.common import OnProgress, path_input, quiet
-from edgekit.stages.drawing import DifferentRows, drawn_places
-from edgekit.stages.feed_rows import count_feeds, is_feeds, read_feed_rows
-from edgekit.stages.recording import Answered, record_parts
+from edgekit.stages.rows.drawing import DifferentRows, drawn_places
+from edgekit.stages.rows.feed_files import count_feeds, is_feeds, read_feed_rows
+from edgekit.stages.rows.recording import Answered, record_parts
 from edgekit.tasks import Column, Mapped, Row, Task, load_task
 from edgekit.tasks.base import LABEL, LABELS, TAGS
 from edgekit.tasks.data import count_rows, each_row, media_files

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from edgekit.errors import ArtifactWrong, CompileFailed, PrecisionNotGiven
 from edgekit.stages.common import OnProgress
-from edgekit.stages.reducing import HIGH, Reduced, Reduction, build_alone, build_higher, reduce_precision
+from edgekit.stages.compiling.reducing import (
+    HIGH,
+    Reduced,
+    Reduction,
+    build_alone,
+    build_higher,
+    reduce_precision,
+)
 from edgekit.values import Change, Interval, Target
 
 #: What `auto` tries; of two that are as fast and as small, the first is taken. Weights alone are tried where

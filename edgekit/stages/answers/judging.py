@@ -14,7 +14,7 @@ from edgekit.host.sessions import RemoteSession
 from edgekit.measuring.accuracy import JudgedRow, paired_record
 from edgekit.measuring.metrics import Metric, check_library, load_metric, metrics_for
 from edgekit.measuring.metrics.base import ANY, LABEL, RANKING, VECTOR
-from edgekit.stages.asking import Answerer, Asker, answer_kind, both_answer
+from edgekit.stages.answers.asking import Answerer, Asker, answer_kind, both_answer
 from edgekit.stages.common import OnProgress
 from edgekit.tasks import Column, Mapped, Row, Task, load_task
 from edgekit.tasks.base import ANSWER, ANSWERS
@@ -22,7 +22,7 @@ from edgekit.tasks.data import read_rows
 from edgekit.values import AccuracyRecord
 
 if TYPE_CHECKING:
-    from edgekit.stages.observing import Subject
+    from edgekit.stages.answers.observing import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

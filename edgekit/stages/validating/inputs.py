@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgekit.errors import UsageError
 from edgekit.measuring.inputs import feeds_count, lengths_note, median_sizes, mixed_feeds, sizes_of
-from edgekit.stages.asking import Asker
+from edgekit.stages.answers.asking import Asker
 from edgekit.targets import WorkloadShapes
 from edgekit.targets.workloads import DATA
 from edgekit.tasks import Row, load_task

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgekit.measuring.inputs import sizes_of
-from edgekit.stages.feed_rows import feeds_digest
+from edgekit.stages.rows.feed_files import feeds_digest
 from edgekit.values import CalibrationReport, LearntRanges, Lengths, RangeRow
 from edgekit_runtime.session import Array, Feeds
 from edgekit_runtime.values import Signature

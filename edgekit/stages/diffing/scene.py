@@ -14,7 +14,7 @@ from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import RemoteSession, open_remote, remote_machine
 from edgekit.measuring.inputs import feeds_count, mixed_feeds
 from edgekit.measuring.launches import LaunchSetup
-from edgekit.stages.diff_sides import Runnable, Side
+from edgekit.stages.diffing.sides import Runnable, Side
 from edgekit.targets import (
     apply_workload,
     check_threads,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.values import Target
 
 if TYPE_CHECKING:
-    from edgekit.stages.validate import ValidateOptions
+    from edgekit.stages.validating.settling import ValidateOptions
 
 
 def validate_command(artifact: Path, output: Path | None, options: ValidateOptions) -> str:

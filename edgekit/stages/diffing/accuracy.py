@@ -10,12 +10,12 @@ from edgekit.discovery import load_backend
 from edgekit.errors import UsageError
 from edgekit.host.sessions import RemoteSession
 from edgekit.measuring.accuracy import drop_bounds, overlapping
-from edgekit.stages.asking import Answerer, Asker
+from edgekit.stages.answers.asking import Answerer, Asker
+from edgekit.stages.answers.generated import count_generated
+from edgekit.stages.answers.judging import JudgingOptions, paired_answers, read_judging_rows
 from edgekit.stages.common import OnProgress
-from edgekit.stages.diff_scene import Scene
-from edgekit.stages.diff_sides import Runnable, Side, StoredReport
-from edgekit.stages.generated import count_generated
-from edgekit.stages.judging import JudgingOptions, paired_answers, read_judging_rows
+from edgekit.stages.diffing.scene import Scene
+from edgekit.stages.diffing.sides import Runnable, Side, StoredReport
 from edgekit.tasks import Mapped, Row, load_task
 from edgekit.values import AccuracyRecord, Change, DiffFigure, DiffMethod, GeneratedRecord, Interval
 from edgekit_runtime.session import Array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from edgekit.stages.asking import Answering
+from edgekit.stages.answers.asking import Answering
 from edgekit.values import GeneratedRecord
 from edgekit_runtime.generation import TOKENS
 from edgekit_runtime.session import Feeds

@@ -16,11 +16,11 @@ from edgekit.files.manifests import MANIFEST_NAME, Manifest, read_manifest
 from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import remote_machine
 from edgekit.measuring.plan import check_confidence
+from edgekit.stages.answers.judging import read_judging_rows
+from edgekit.stages.answers.observing import Subject
 from edgekit.stages.common import path_input, relative_path, value_input
-from edgekit.stages.judging import read_judging_rows
-from edgekit.stages.observing import Subject
 from edgekit.stages.parents import Parent, find_parent, table_of
-from edgekit.stages.rows import data_input
+from edgekit.stages.rows.reading import data_input
 from edgekit.targets import (
     WorkloadShapes,
     apply_budget,

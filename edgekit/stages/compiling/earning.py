@@ -9,8 +9,8 @@ from pathlib import Path
 from edgekit.errors import ArtifactWrong, PrecisionNotGiven
 from edgekit.host.places import Place
 from edgekit.host.sessions import open_remote
-from edgekit.stages.golden import check_goldens, goldens_not_measured
-from edgekit.stages.workload_goldens import Answers, ShapedGoldens, check_shaped
+from edgekit.stages.answers.golden import check_goldens, goldens_not_measured
+from edgekit.stages.compiling.workload_goldens import Answers, ShapedGoldens, check_shaped
 from edgekit.targets import match_machine
 from edgekit.values import BackendSpec, GoldenRecord, Outcome, RunSettings, Target
 from edgekit_runtime.errors import HardwareMissing

@@ -10,7 +10,7 @@ from edgekit.files.tables import nearest
 from edgekit.measuring.accuracy import judge_accuracy
 from edgekit.measuring.footprint import MIB
 from edgekit.measuring.pairs import LATENCY
-from edgekit.stages.diff_accuracy import ACCURACY
+from edgekit.stages.diffing.accuracy import ACCURACY
 from edgekit.values import AccuracyRecord, Change, Check, DiffFigure, DiffMethod, DiffSide, Interval, Outcome
 
 SLOWER, LESS_ACCURATE, BIGGER, FALLBACK = "slower", "less-accurate", "bigger", "fallback"

@@ -14,12 +14,12 @@ from edgekit.files.manifests import Manifest, read_manifest
 from edgekit.files.tables import nearest
 from edgekit.host.installed import InstalledBackend, installed_backend
 from edgekit.host.places import Place, find_place
-from edgekit.stages.backends import building_device, builds_on_target, engine_hint
-from edgekit.stages.building import check_graphs, kept_by_part
 from edgekit.stages.common import OnProgress, relative_path, value_input
-from edgekit.stages.options import backend_options
-from edgekit.stages.reducing import HIGH, QUANTIZED
-from edgekit.stages.rows import Draw, data_input
+from edgekit.stages.compiling.building import check_graphs, kept_by_part
+from edgekit.stages.compiling.options import backend_options
+from edgekit.stages.compiling.places import building_device, builds_on_target, engine_hint
+from edgekit.stages.compiling.reducing import HIGH, QUANTIZED
+from edgekit.stages.rows.reading import Draw, data_input
 from edgekit.targets import apply_budget, load_target, match_machine, run_device, runs_on, workload_shapes
 from edgekit.targets.workloads import DATA
 from edgekit.tasks import Mapped, Task, load_task

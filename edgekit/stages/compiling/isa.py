@@ -17,7 +17,7 @@ from edgekit.devices.emulator_uri import plain_arch
 from edgekit.errors import DeviceError, PluginError, UsageError, WorkerError
 from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import open_remote, remote_machine
-from edgekit.stages.golden import check_goldens
+from edgekit.stages.answers.golden import check_goldens
 from edgekit.values import ModelTable, Outcome, RunSettings, Target
 from edgekit.values.isa import IsaRecord
 from edgekit_runtime.errors import MissingDependency, OpenFailed, RunFailed

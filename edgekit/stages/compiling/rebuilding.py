@@ -10,7 +10,7 @@ from edgekit.errors import UsageError
 from edgekit.files.directories import new_directory, refuse_foreign
 from edgekit.files.manifests import MANIFEST_NAME, read_manifest, verify
 from edgekit.stages.common import OnProgress
-from edgekit.stages.compile_plan import CompileOptions
+from edgekit.stages.compiling.plan import CompileOptions
 from edgekit.stages.parents import table_of
 from edgekit.values import ArtifactTable, DeviceSettings
 from edgekit_runtime.errors import EdgekitError
