@@ -20,13 +20,17 @@ PAIRS, SINGLES = 32, 45
 WIDTH, OUTPUTS, CASES = 2 * (PAIRS + SINGLES), 8, 4
 
 
-def saturating(directory: Path, *, safe: bool) -> Built:
-    """An artifact and its goldens. safe: weights of 7 bits, so that no sum of two products is cut off."""
+def saturating(directory: Path, *, safe: bool, sparing: bool = False) -> Built:
+    """An artifact and its goldens. safe: weights of 7 bits, so that no sum of two products is cut off;
+    sparing: a zero in each pair of the recorded inputs, so that none is cut off for them either.
+    """
     rng = np.random.default_rng(0)
     pattern = np.array([1.0, 1.0] * PAIRS + [-1.0, 0.0] * SINGLES, np.float32)
     signs = np.where(np.arange(OUTPUTS) % 2, 1.0, -1.0).astype(np.float32)
     weights = pattern[:, None] * signs * rng.uniform(0.95, 1.0, (WIDTH, OUTPUTS)).astype(np.float32)
     cases = rng.uniform(0.7, 1.0, (CASES, 1, WIDTH)).astype(np.float32)
+    if sparing:
+        cases[..., ::2] = 0
     _quantized(weights, directory, safe=safe)
     goldens = [
         Golden(name=f"case {number}", feeds={"x": case}, outputs={"y": case @ weights})

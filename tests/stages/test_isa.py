@@ -10,8 +10,10 @@ import pytest
 
 from edgekit.files.tables import decode, encode
 from edgekit.stages.compiling.isa import check_isa, kernel_feature
+from edgekit.stages.compiling.workload_goldens import ShapedGoldens
 from edgekit.values import Hardware, Match, Outcome, RunSettings, Target
 from edgekit.values.isa import IsaRecord
+from edgekit_runtime.goldens import read_goldens
 from edgekit_runtime.values import Machine
 from tests.stages.saturating import CASES, saturating
 
@@ -55,6 +57,25 @@ def test_int8_that_cannot_overflow_passes_there(tmp_path: Path) -> None:
     assert record is not None
     assert record.outcome is Outcome.PASS
     assert record.reason == f"{CASES} of {CASES} goldens agree"
+
+
+@pytest.mark.usefixtures("emulator")
+def test_what_overflows_only_at_the_workloads_shape_is_caught_there(tmp_path: Path) -> None:
+    built = saturating(tmp_path / "spared", safe=False, sparing=True)
+    wanted = target("x86_64", "avx2")
+    alone = check_isa(built, wanted, VNNI)
+    assert alone is not None
+    assert alone.outcome is Outcome.PASS
+
+    dense = read_goldens(saturating(tmp_path / "dense", safe=False).model / "golden")
+    shaped = ShapedGoldens(goldens=dense, where="batch=1")
+    record = check_isa(dataclasses.replace(built, shaped=shaped), wanted, VNNI)
+    assert record is not None
+    assert record.outcome is Outcome.FAIL
+    assert record.reason.startswith("at the workload's shape (batch=1): ")
+    assert record.shaped is not None
+    assert (record.shaped.agreeing, record.shaped.cases) == (0, CASES)
+    assert decode(encode(record), IsaRecord, where="there and back") == record
 
 
 @pytest.mark.skipif(

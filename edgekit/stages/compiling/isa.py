@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.devices import Device, open_device
@@ -18,7 +18,8 @@ from edgekit.errors import DeviceError, PluginError, UsageError, WorkerError
 from edgekit.host.client import WorkerClient
 from edgekit.host.sessions import open_remote, remote_machine
 from edgekit.stages.answers.golden import check_goldens
-from edgekit.values import ModelTable, Outcome, RunSettings, Target
+from edgekit.stages.compiling.workload_goldens import ShapedGoldens, check_shaped
+from edgekit.values import GoldenRecord, ModelTable, Outcome, RunSettings, Target
 from edgekit.values.isa import IsaRecord
 from edgekit_runtime.errors import MissingDependency, OpenFailed, RunFailed
 from edgekit_runtime.machine import read_machine
@@ -55,7 +56,8 @@ _CPUS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A compiled artifact and the model it was made from. model: the directory with the goldens."""
+    """A compiled artifact and the model it was made from. model: the directory with the goldens; shaped:
+    goldens at the workload's shape."""
 
     directory: Path
     model: Path
@@ -63,10 +65,11 @@ class Built:
     backend: str
     precision: str
     run: RunSettings
+    shaped: ShapedGoldens = field(default_factory=ShapedGoldens)
 
 
 def check_isa(built: Built, target: Target, machine: Machine | None = None) -> IsaRecord | None:
-    """Run the goldens on an emulated CPU that has the target's features.
+    """Run the goldens, at the workload's shape too, on an emulated CPU that has the target's features.
 
     None when `machine`, by default this one, offers engines the same as the target: nothing is run then,
     since the goldens of the machine itself say it. FAIL only when the artifact ran and was wrong; what
@@ -125,5 +128,19 @@ def _ran(built: Built, feature: str, device: Device) -> IsaRecord:
             worker, built.directory, built.backend, built.precision, run, CALL_SECONDS
         ) as session:
             golden = check_goldens(session, built.model, built.table, built.precision)
+            beyond = built.shaped if golden.outcome is Outcome.PASS else ShapedGoldens()
+            shaped = check_shaped(session, beyond, built.table, built.precision)
+    return _record(feature, device.uri, golden, shaped, beyond.where)
+
+
+def _record(
+    feature: str, cpu: str, golden: GoldenRecord, shaped: GoldenRecord | None, where: str
+) -> IsaRecord:
+    """The worse of both, in words that tell which it was."""
     reason = golden.reason or f"{golden.agreeing} of {golden.cases} goldens agree"
-    return IsaRecord(feature=feature, outcome=golden.outcome, reason=reason, cpu=device.uri, golden=golden)
+    outcome = golden.outcome
+    if shaped is not None:
+        outcome = shaped.outcome
+        wrong = f"at the workload's shape ({where}): {shaped.reason}"
+        reason = wrong if shaped.reason else f"{reason}, and {shaped.cases} at the workload's shape ({where})"
+    return IsaRecord(feature=feature, outcome=outcome, reason=reason, cpu=cpu, golden=golden, shaped=shaped)

@@ -92,10 +92,10 @@ class Gates:
         findings.enforce(keep_anyway=self.keep_anyway)
         if made.refusal and not self.keep_anyway:
             raise PrecisionNotGiven(made.refusal, hint=_ANYWAY)
-        isa = None if findings.unopened else self._isa(reduction, precision, work)
+        isa = None if findings.unopened else self._isa(reduction, precision, work, answers)
         return Kept(reduced=made, findings=findings, isa=isa)
 
-    def _isa(self, reduction: Reduction, precision: str, work: Path) -> IsaRecord | None:
+    def _isa(self, reduction: Reduction, precision: str, work: Path, answers: Answers) -> IsaRecord | None:
         if not self.check_isa or precision not in QUANTIZED:
             return None
         built = Built(
@@ -105,6 +105,7 @@ class Gates:
             backend=self.spec.name,
             precision=precision,
             run=reduction.run,
+            shaped=answers.shaped,
         )
         found = check_isa(built, reduction.build.target, reduction.build.place.machine)
         if found is not None and found.outcome is Outcome.FAIL and not self.keep_anyway:
