@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import builtins
 import decimal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from edgekit.errors import DataError
 from edgekit.tasks import Mapped, load_task
-from edgekit.tasks.data import count_rows, each_row, read_rows
+from edgekit.tasks.data import count_rows, each_row, media_files, read_rows
 from edgekit_runtime.errors import MissingDependency
 
 TASK = load_task("text-classification")
@@ -82,10 +85,44 @@ def test_a_cell_that_is_no_text_is_named(path: Path, cells: list[object], proble
     assert problem in refused(write(path, text=cells, label=["positive"] * len(cells))).message
 
 
-def test_pictures_inside_the_file_are_refused_with_what_to_do(path: Path) -> None:
-    write(path, image=[{"bytes": b"\x89PNG", "path": "a.png"}], label=[1])
+def test_pictures_inside_the_file_are_the_files_that_they_were(path: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "a.PNG"
+    Image.new("RGB", (4, 3), "red").save(picture)
+    content = picture.read_bytes()
+    cells = [{"bytes": content, "path": "photos/a.PNG"}, {"bytes": None, "path": "a.PNG"}]
+    task = load_task("image-classification")
+    write(path, image=cells, label=[1, 0])
+    inside, beside = read_rows(path, task=task, labels=LABELS)
+    held = inside.values["image"]
+    assert isinstance(held, Path) and held.suffix == ".png"
+    assert held.read_bytes() == content
+    assert beside.values["image"] == picture
+    assert inside.digest == beside.digest
+    assert media_files(path, task=task) == (picture,)
+
+    write(path, image=[content], label=[1])
+    assert read_rows(path, task=task, labels=LABELS)[0].digest == inside.digest
+
+
+def test_the_copies_of_pictures_are_gone_when_the_process_ends(path: Path) -> None:
+    write(path, image=[{"bytes": b"a picture", "path": "../../escape.png"}], label=[1])
+    code = (
+        "import sys; from pathlib import Path; from edgekit.tasks import load_task\n"
+        "from edgekit.tasks.data import read_rows\n"
+        "rows = read_rows(Path(sys.argv[1]), task=load_task('image-classification'), labels=('a', 'b'))\n"
+        "assert rows[0].values['image'].read_bytes() == b'a picture'; print(rows[0].values['image'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    copy = Path(done.stdout.strip())
+    assert copy.parent.name.startswith("edgekit-media-") and not copy.parent.exists()
+
+
+def test_a_cell_that_is_neither_a_path_nor_a_file_is_named(path: Path) -> None:
+    write(path, image=[{"height": 3, "data": b"..."}], label=[1])
     problem = refused(path, "image-classification")
-    assert "row 1, column 'image'" in problem.message and "files" in problem.hint
+    assert "row 1, column 'image' holds dict" in problem.message and "not a path" in problem.message
+    write(path, image=[{"bytes": None, "path": "gone.png"}], label=[1])
+    assert "'gone.png': no such file" in refused(path, "image-classification").message
 
 
 def test_a_file_that_is_damaged_is_refused(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Rows from data files, checked against what the task and the model know.
 
 files.py    records of .jsonl and .csv          folders.py   a folder of images or recordings for each class
-parquet.py  cells of .parquet
+parquet.py  cells of .parquet                   embedded.py  pictures and recordings inside it
 cells.py    one cell, by what the column holds  masks.py     masks and sizes of images
 rows.py     `read_rows`: records to rows; `each_row`: one at a time
 

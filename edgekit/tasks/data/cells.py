@@ -28,6 +28,7 @@ from edgekit.tasks.base import (
     TEXT,
     WORDS,
 )
+from edgekit.tasks.data.embedded import as_file, embedded_bytes, embedded_name
 from edgekit.tasks.data.masks import read_mask
 
 _SHOWN = 60
@@ -177,11 +178,14 @@ def _number(cell: object, plain: bool = False) -> float | None:
 
 
 def media(where: str, cell: object, source: Source) -> Path:
-    """The path of a file that exists; relative ones start at the data file's folder."""
-    if isinstance(cell, dict | bytes):
-        raise _not(
-            where, cell, "a path", "write what it holds into files, and give their paths or the folder"
-        )
+    """The path of a file that exists; relative ones start at the data file's folder. What a cell holds
+    itself is written to a temporary one."""
+    content = embedded_bytes(cell)
+    if content is not None:
+        return as_file(content, cell)
+    cell = embedded_name(cell)
+    if isinstance(cell, dict):
+        raise _not(where, cell, "a path", 'give a path, the bytes of a file, or {"bytes": …, "path": "…"}')
     name = text(where, cell, source)
     path = source.folder.absolute() / name
     try:

@@ -26,6 +26,7 @@ from edgekit.tasks.base import (
     Value,
 )
 from edgekit.tasks.data.cells import READERS, Source, media
+from edgekit.tasks.data.embedded import embedded_bytes
 from edgekit.tasks.data.files import Record, file_records
 from edgekit.tasks.data.folders import folder_records
 from edgekit.tasks.data.masks import image_size
@@ -91,7 +92,8 @@ def count_rows(path: Path, *, task: Task, mapped: Mapped) -> int:
 def media_files(
     path: Path, *, task: Task, mapped: Mapped | None = None, need_label: bool = True
 ) -> tuple[Path, ...]:
-    """The files that the rows of a data file name, in their order: they are part of the data.
+    """The files that the rows of a data file name, in their order: they are part of the data. Those that
+    lie inside it are not among them.
 
     Raises DataError for one that does not exist.
     """
@@ -107,7 +109,7 @@ def media_files(
         media(f"{record.where}, column {name!r}", record.cells[name], source)
         for record in _records(path, task, mapped, need_label=False, columns=tuple(names.values()))
         for name in names.values()
-        if record.cells.get(name)
+        if record.cells.get(name) and embedded_bytes(record.cells[name]) is None
     )
 
 
