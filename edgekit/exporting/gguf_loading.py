@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import SourceError
+from edgekit.errors import ExportFailed, SourceError
 from edgekit.exporting.folder import caller
 from edgekit.exporting.gguf import BOTH, DECODER, SENTENCES, GgufSource
 from edgekit.exporting.gguf_header import Header
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _FILE = "model.gguf"
 #: What reading a damaged file raises beside what `explained` knows.
-_DAMAGE = (struct.error, ArithmeticError, AssertionError, MemoryError)
+_DAMAGE = (struct.error, ArithmeticError, AssertionError)
 #: The output head, which the model without a head leaves out.
 _HEAD = "output.weight"
 #: Rules by which texts are cut before they become tokens, as llama.cpp names them (llama-vocab.cpp), and
@@ -95,6 +95,11 @@ def _read(source: GgufSource, what: str) -> Iterator[None]:
     try:
         with explained(source.path, what), quiet_libraries(), kept_environment(), no_progress_bars():
             yield
+    except MemoryError as problem:  # the sizes that the file tells were held against it before
+        raise ExportFailed(
+            f"{source.path}: there is not enough memory for its {what}",
+            hint="its weights become fp32, up to eight times the file: export on a machine with more memory",
+        ) from problem
     except _DAMAGE as problem:
         raise source.header.damaged(f"its {what} cannot be read: {problem}") from problem
     except Exception as problem:

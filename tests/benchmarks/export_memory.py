@@ -40,6 +40,7 @@ CASES: Mapping[str, Source] = {
     "float32": Source(),
     "bfloat16, sharded": Source(dtype="bfloat16", shard="200MB"),
     "float16, external data": Source(layers=7, dtype="float16"),
+    "float32, over 2 GiB": Source(layers=10),
 }
 _TINY = Source(hidden=64)
 

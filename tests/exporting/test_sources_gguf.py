@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import edgekit
-from edgekit.errors import SourceError, UsageError
+from edgekit.errors import ExportFailed, SourceError, UsageError
 from edgekit.exporting.gguf import GgufSource, inspect_gguf
 from edgekit.exporting.gguf_header import read_header
 from edgekit.exporting.options import ExportOptions
@@ -215,6 +216,18 @@ def test_without_its_libraries_the_extra_is_named(llama: Path, monkeypatch: pyte
         inspect_gguf(llama, FEATURES)
     assert "needs gguf" in caught.value.message
     assert "edgekit[gguf]" in caught.value.hint
+
+
+def test_too_little_memory_is_not_called_damage(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_words: object, **_named: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", full)
+    with pytest.raises(ExportFailed, match="there is not enough memory for its") as caught:
+        inspect_gguf(llama, FEATURES).load(FEATURES, tmp_path / "processor")
+    assert str(llama) in caught.value.message
 
 
 def test_a_file_is_known_by_its_first_bytes_and_its_neighbours_are_not_read(
