@@ -32,7 +32,16 @@ import torch
 from torch import nn
 
 import edgekit
+from edgekit.devices import open_device
 from edgekit.exporting.options import ExportOptions
+from edgekit.files.manifests import read_manifest
+from edgekit.host.client import WorkerClient
+from edgekit.host.reference import open_reference_model
+from edgekit.host.sessions import open_remote
+from edgekit.stages.answers.asking import Answerer, Asker, both_answer
+from edgekit.tasks import load_task
+from edgekit.tasks.data import read_rows
+from edgekit.values import RunSettings
 from edgekit_runtime.processors.image_settings import ImageSettings, Normalize, Resize
 from tests.lite0 import DAISY, PALACE, lite0
 from tests.real_tagger import sentences, tuned_tagger, write_rows
@@ -48,6 +57,7 @@ LITE0_SETTINGS = ImageSettings(
     normalize=(Normalize(mean=(127.0,) * 3, std=(128.0,) * 3),),  # type: ignore[arg-type]
 )
 CALIBRATION_ROWS = 300
+TAGS = "tag-accuracy"
 CROPS = 500
 
 
@@ -77,7 +87,7 @@ def tagger(folder: Path, fashion: Path) -> Subject:
         model=folder / "model",
         calibration=write_rows(folder / "few.jsonl", sentences(downloads, "8", CALIBRATION_ROWS)),
         rows=write_rows(folder / "test.jsonl", sentences(downloads, "9", 1000)),
-        metric="tag-accuracy",
+        metric=TAGS,
     )
 
 
@@ -222,11 +232,32 @@ def _judged(subject: Subject, backend: str, folder: Path) -> str:
     told = _edgekit("validate", str(folder / "int8"), *limits, *metric)
     found = json.loads(told)["report"]["accuracy"]
     flips, rows, drop = found["flips"], found["rows"], found["drop"]
+    tags = changed_tags(subject, folder / "int8", backend) if subject.metric == TAGS else ""
     return (
         f"{100 * found['model']:.2f} -> {100 * found['artifact']:.2f} on {rows} rows; {flips} changed "
-        f"({1000 * flips / rows:.1f} in 1,000); drop {drop['estimate']:.2f}, at most {drop['high']:.2f} "
-        f"proven; {sizes['int8'] / sizes['fp32']:.2f}x the bytes"
+        f"({1000 * flips / rows:.1f} in 1,000){tags}; drop {drop['estimate']:.2f}, at most "
+        f"{drop['high']:.2f} proven; {sizes['int8'] / sizes['fp32']:.2f}x the bytes"
     )
+
+
+def changed_tags(subject: Subject, artifact: Path, backend: str) -> str:
+    """How many words have another tag than the model gives them: a row is a sentence of many."""
+    table = read_manifest(subject.model, "model").model
+    if table is None:
+        raise SystemExit(f"{subject.model} is no exported model")
+    task = load_task(table.task)
+    asker = Asker(task, table.labels, subject.model / "processor")
+    rows = read_rows(subject.rows, task=task, labels=table.labels)
+    with (
+        open_reference_model(subject.model, table) as exact,
+        WorkerClient(open_device("local")) as worker,
+        open_remote(worker, artifact, backend, "int8", RunSettings()) as lower,
+    ):
+        sides = [Answerer(asker=asker, session=each, signature=table.signature) for each in (exact, lower)]
+        both = both_answer((sides[0], sides[1]), rows, asker.kind.forms["tags"], lambda *words: None, "")
+    pairs = [pair for rows in zip(both.first, both.second, strict=True) for pair in zip(*rows, strict=True)]
+    changed = sum(first != second for first, second in pairs)
+    return f", {changed} tags of {len(pairs):,} ({1000 * changed / len(pairs):.1f} in 1,000)"
 
 
 def _edgekit(*words: str) -> str:
