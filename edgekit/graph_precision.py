@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,12 @@ _INTEGERS = (
 #: Operators that read weights of 8 bits or fewer, and how many bits those have where no attribute says it.
 _WEIGHTS = {"MatMulNBits": 4, "GatherBlockQuantized": 4, "DequantizeLinear": 8}
 _FOUR_BITS = ("INT4", "UINT4")
+_FLOATS = ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPrecision:
-    """precision: "int8", "int8-weights" or "int4-weights"; node, op_type: the first node that shows it."""
+    """precision: "int8", "fp8", "int8-weights" or "int4-weights"; node, op_type: the first that shows it."""
 
     precision: str
     node: str
@@ -42,8 +44,10 @@ def stored_precision(model: onnx.ModelProto) -> StoredPrecision | None:
     found = list(all_nodes(model.graph))
     integer = next((node for node in found if _is_integer(node)), None)
     if integer is not None:
-        return _stored("int8", integer)
-    four = _four_bit_tensors(model.graph)
+        # A quantizer's zero point has the type that it makes.
+        floats = set(integer.input) & _stored_in(model.graph, _FLOATS)
+        return _stored("fp8" if floats else "int8", integer)
+    four = _stored_in(model.graph, _FOUR_BITS)
     readers = [(node, _bits(node, four)) for node in found if node.op_type in _WEIGHTS]
     if not readers:
         return None
@@ -90,8 +94,9 @@ def _bits(node: onnx.NodeProto, four: set[str]) -> int:
     return 4 if set(node.input) & four else _WEIGHTS[node.op_type]
 
 
-def _four_bit_tensors(graph: onnx.GraphProto) -> set[str]:
+def _stored_in(graph: onnx.GraphProto, words: Iterable[str]) -> set[str]:
+    """Names of stored tensors of these types."""
     import onnx
 
-    types = {onnx.TensorProto.DataType.Value(word) for word in _FOUR_BITS}
+    types = {onnx.TensorProto.DataType.Value(word) for word in words}
     return {tensor.name for tensor in graph.initializer if tensor.data_type in types}

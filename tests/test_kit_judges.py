@@ -100,7 +100,7 @@ def test_a_good_backend_passes_everything(outcomes: Outcomes, backend: Sabotage)
     tests = outcomes[backend.name]
     assert failures(tests) == {}
     skipped = {name for name, what in tests.items() if what == "skipped"}
-    unclaimed = {name for name in tests if any(word in name for word in ("fp16", "bf16", "-weights"))}
+    unclaimed = {name for name in tests if any(word in name for word in ("fp16", "bf16", "fp8", "-weights"))}
     assert skipped == unclaimed | {"test_other_sizes_are_right_or_refused"}
 
 

@@ -38,8 +38,8 @@ def compile_(
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Rows that int8 and fp8 are calibrated on, never test rows: .jsonl, .csv, .parquet, a folder "
-            "of images or recordings, or the model's own inputs: .npz, or a folder of them."
+            help="Rows that int8 and fp8 are calibrated on, never test rows: .jsonl, .csv, .parquet, a "
+            "folder of images or recordings, or the model's own inputs: .npz, or a folder of them."
         ),
     ] = None,
     calibration_rows: Annotated[int, typer.Option(min=1, help="Use at most so many calibration rows.")] = 300,

@@ -26,7 +26,7 @@ CLOSENESS: Mapping[str, Closeness] = {
     "fp32": Closeness(relative=1e-4, cosine=0.999999),
     "fp16": Closeness(relative=5e-3, cosine=0.9999),
     "bf16": Closeness(relative=3e-2, cosine=0.999),
-    "fp8": Closeness(relative=0.2, cosine=0.99),
+    "fp8": Closeness(relative=0.4, cosine=0.985),
     "int8": Closeness(relative=0.2, cosine=0.99),
     "int8-weights": Closeness(relative=0.05, cosine=0.999),
     "int4-weights": Closeness(relative=0.5, cosine=0.95),

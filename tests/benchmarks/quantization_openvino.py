@@ -6,8 +6,10 @@ A launch of the engine is the sampling unit: every launch is a fresh process tha
 another order and runs them in short blocks in turn, and gives one ratio to `nncf` (NNCF's defaults on
 the same graph and rows, opened by OpenVINO as it comes, in f32) for each. CPU time is the figure that a
 busy machine leaves alone. Answers are compared with the graph in f32: flips are rows whose top class is
-another. `minilm` is the classifier of `make demo`, with its rows; `bert-base` has random weights, so
-that only its speed means something; `lite0` is judged on crops of scikit-learn's two photographs.
+another. `roof` is how long the model's layers with stored weights would take at the rate of one large int8
+product in OpenVINO, run in turn with the others; each variant is told as a share of it. `minilm` is the
+classifier of `make demo`, with its rows; `bert-base` has random weights, so that only its speed means
+something; `lite0` is judged on crops of scikit-learn's two photographs.
 """
 
 from __future__ import annotations
@@ -43,6 +45,13 @@ OURS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 #: The others: OpenVINO opened in f32, on NNCF's result or on the graph itself.
 THEIRS = ("nncf", "f32")
 BASE = "nncf"
+#: A control beside them: a product [M, K] x [K, N], large enough for the engine's best rate in int8.
+ROOF = "roof"
+PRODUCT = (512, 4096, 1024)
+
+
+#: Weights [out, in, ...], or [groups, out, in, ...] of grouped ones: counted by their size.
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +199,52 @@ def opened(place: Path, threads: int) -> Callable[[Mapping[str, Any]], Any]:
     return lambda feeds: next(iter(session.run(feeds).values()))
 
 
+def linear_work(graph: Path, length: int) -> float:
+    """Multiplications and additions of the layers with stored weights, for one row of `length` tokens."""
+    from edgekit_openvino.engine import ov
+
+    model = ov.Core().read_model(graph)
+    shapes = {one.any_name: [1, length] if length else [1, 3, 224, 224] for one in model.inputs}
+    model.reshape(shapes)
+    work = 0.0
+    for node in model.get_ops():
+        weight = node.input_value(1) if node.get_type_name() in ("MatMul", *CONVOLUTIONS) else None
+        if weight is None or weight.get_node().get_type_name() != "Constant":
+            continue
+        places = (
+            np.prod(node.get_output_shape(0))
+            / (node.get_output_shape(0)[1 if node.get_type_name() in CONVOLUTIONS else -1])
+        )
+        work += 2 * float(np.prod(weight.get_shape())) * float(places)
+    return work
+
+
+def product(threads: int) -> Callable[[Mapping[str, Any]], Any]:
+    """One int8 product of the size `PRODUCT`, activations rounded as in the models."""
+    from edgekit_openvino.engine import ops, ov
+
+    rows, inner, columns = PRODUCT
+    rng = np.random.default_rng(0)
+    given = ops.parameter([rows, inner], np.float32)
+    low, high = np.float32(-1), np.float32(1)
+    activation = ops.fake_quantize(given, low, high, low, high, 256)
+    stored = ops.constant(rng.integers(-127, 128, (columns, inner)).astype(np.int8))
+    weight = ops.multiply(ops.convert(stored, "f32"), np.full((columns, 1), 0.01, np.float32))
+    model = ov.Model([ops.matmul(activation, weight, False, True)], [given], ROOF)
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    infer = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+    values = rng.standard_normal((rows, inner)).astype(np.float32)
+    return lambda _feeds: infer.infer([values])
+
+
 def launch(folder: Path, length: int, threads: int, rounds: int, seed: int) -> dict[str, tuple[float, float]]:
     """Median wall and CPU seconds of a run per variant, in one process, the variants in turn."""
     names = [path.name for path in sorted(folder.iterdir()) if path.name in (*OURS, *THEIRS)]
     order = random.Random(seed)
     order.shuffle(names)
     runs = {name: opened(folder / name, threads) for name in names}
+    runs[ROOF] = product(threads)
+    names.append(ROOF)
     rng = np.random.default_rng(seed)
     if length:
         ids = rng.integers(1000, 30000, (1, length))
@@ -233,7 +282,9 @@ def answers(folder: Path, subject: Subject, names: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
-def times(title: str, folder: Path, arguments: tuple[int, int], launches: int, rounds: int) -> None:
+def times(
+    title: str, folder: Path, graph: Path, arguments: tuple[int, int], launches: int, rounds: int
+) -> None:
     """The paired table of one length and one number of threads."""
     found = []
     for number in range(launches):
@@ -244,13 +295,20 @@ def times(title: str, folder: Path, arguments: tuple[int, int], launches: int, r
     length, threads = arguments
     tokens = f", {length} tokens" if length else ""
     print(f"{title}{tokens}, threads {threads}  [{launches} launches]")
+    rows, inner, columns = PRODUCT
+    scale = linear_work(graph, length) / (2 * rows * inner * columns)
+    for one in found:
+        one[ROOF] = [seconds * scale for seconds in one[ROOF]]
     for name in found[0]:
+        share = statistics.median(one[ROOF][1] / one[name][1] for one in found)
         ratios = [[one[name][kind] / one[BASE][kind] for one in found] for kind in (0, 1)]
         wall, busy = (
             f"{statistics.median(kind):.2f} ({min(kind):.2f} to {max(kind):.2f})" for kind in ratios
         )
         milliseconds = statistics.median(one[name][1] for one in found) * 1e3
-        print(f"  {name:18} {milliseconds:8.2f} CPU ms   CPU {busy}   wall {wall} of {BASE}")
+        print(
+            f"  {name:18} {milliseconds:8.2f} CPU ms   CPU {busy}   wall {wall} of {BASE}   roof {share:.0%}"
+        )
     sys.stdout.flush()
 
 
@@ -289,7 +347,9 @@ def main() -> None:
             answers(folder, subject, names)
             for length in subject.lengths:
                 for threads in options.threads:
-                    times(name, folder, (length, threads), options.launches, options.rounds)
+                    arguments = (length, threads)
+                    graph = subject.model / "model.onnx"
+                    times(name, folder, graph, arguments, options.launches, options.rounds)
         finally:
             shutil.rmtree(folder)
 

@@ -17,7 +17,7 @@ from edgekit_runtime.errors import HardwareMissing
 from edgekit_runtime.values import Machine, Placement, Signature
 
 #: Precisions that must show in the executed graph; fp32 is what everything else runs in.
-REDUCED = ("fp16", "bf16", "int8", "int8-weights", "int4-weights")
+REDUCED = ("fp16", "bf16", "fp8", "int8", "int8-weights", "int4-weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from edgekit_runtime.goldens import read_goldens
 from edgekit_runtime.session import Feeds
 
 #: Precisions that must earn their place beside `HIGH`.
-QUANTIZED = ("int8", "int8-weights", "int4-weights")
+QUANTIZED = ("int8", "fp8", "int8-weights", "int4-weights")
 HIGH = "fp32"
 _TIMED_FEEDS = 4
 

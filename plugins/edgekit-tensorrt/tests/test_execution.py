@@ -39,6 +39,8 @@ class TestPrecisions:
             ("Float", "fp32"),
             ("Half(64,1:8)", "fp16"),
             ("BFloat16", "bf16"),
+            ("FP8", "fp8"),
+            ("Row major linear FP8E4M3 format", "fp8"),
         ],
     )
     def test_a_layer_computes_in_what_comes_in(self, told: str, precision: str) -> None:

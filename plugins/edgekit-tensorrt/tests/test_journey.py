@@ -46,11 +46,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(scope="module", params=["fp16", "int8"])
+@pytest.fixture(scope="module", params=["fp16", "int8", "fp8"])
 def artifact(home: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Compiled by the command line."""
     output = home / request.param
-    rows = ("--calibration", home / "calibration.jsonl") if request.param == "int8" else ()
+    rows = ("--calibration", home / "calibration.jsonl") if request.param in ("int8", "fp8") else ()
     chosen = ("--target", "rtx-4060", "--precision", request.param)
     done = run_edgekit("compile", home / "model", *chosen, *rows, "-o", output)
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,10 @@ def test_a_real_engine_is_built_and_its_manifest_claims_no_run(artifact: Path, h
     assert table.placement is None
     assert table.signature == table_of(read_manifest(home / "model", "model").model).signature
     assert (artifact / "engine.plan").read_bytes()[:4] == b"vtrt"
-    if artifact.name == "int8":
+    assert f"for sm_89 on {description.system}" in " ".join(table.notes)
+    if artifact.name in ("int8", "fp8"):
+        assert table.calibration is not None
+        assert table.calibration.ranges > 0
         assert table.earned is not None
         assert (table.earned.refusal, table.earned.latency.change) == ("", Change.NOT_MEASURED)
 
@@ -112,7 +115,7 @@ def test_the_backend_answers_for_every_operator_before_anything_is_built(home: P
 
 
 def test_a_card_without_the_precision_is_refused_with_those_that_it_has(home: Path, tmp_path: Path) -> None:
-    for precision in ("bf16", "fp32"):
+    for precision in ("bf16", "fp8", "fp32"):
         output = tmp_path / precision
         done = run_edgekit(
             "compile", home / "model", "--target", "t4", "--precision", precision, "-o", output

@@ -197,7 +197,7 @@ def test_weights_beside_the_model_are_read_and_missing_ones_told(
         typed_graph(request, tmp_path / "work", lambda done, total, what: None)
 
 
-def test_a_model_of_16_bits_or_quantized_is_refused(prepared: Prepare) -> None:
+def test_a_model_of_16_bits_is_refused(prepared: Prepare) -> None:
     model = gemm()
     half = numpy_helper.to_array(model.graph.initializer[0]).astype(np.float16)
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(half, "w"))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.quant_utils import quantize_data
 
 from edgekit.api import CompileFailed, PrecisionNotGiven
+from edgekit_tensorrt.prepare import typed_graph
 
-from .conftest import Build, Feeds, Prepare
+from .conftest import Build, Feeds, Prepare, Request
 from .models import FLOAT, cnn, gemm, info, make, minilm_like, rows, vit_like, weights
 from .typed import graph_of, kind_of, types_of
 
@@ -104,7 +108,7 @@ def test_a_node_kept_high_is_not_quantized(prepared: Prepare) -> None:
     node = next(node for node in graph_of(typed).node if node.name == "/stem.conv")
     assert node.input[0] == "image"
     assert kind_of(typed, "/stem.conv") == FLOAT
-    with pytest.raises(PrecisionNotGiven, match="no convolution or multiplication"):
+    with pytest.raises(PrecisionNotGiven, match="and the model has none"):
         prepared(gemm(), "int8", [{"x": np.ones((1, 16), np.float32)}], keep_high=("layers/product",))
 
 
@@ -140,3 +144,60 @@ def test_the_library_builds_small_weights(compiled: Build, gpu_arch: str) -> Non
         return
     workdir, _ = compiled(vit_like(), "int4-weights", gpu_arch)
     assert (workdir / "engine.plan").stat().st_size < eight
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_the_row_that_alone_sets_a_range_is_named(prepared: Prepare, precision: str) -> None:
+    drawn = np.random.default_rng(4)
+    feeds = [{"x": drawn.uniform(-1, 1, size=(2, 16)).astype(np.float32)} for _ in range(6)]
+    feeds[3]["x"][0] *= 5.0
+    found = prepared(gemm(), precision, feeds).ranges
+    assert found is not None
+    assert found.count == 1
+    (setter,) = found.setters
+    assert (setter.run, setter.tensor) == (3, "x")
+    largest = [float(np.abs(row["x"]).max()) for row in feeds]
+    assert setter.width == pytest.approx(2 * largest[3])
+    assert setter.width_without == pytest.approx(2 * max(largest[:3] + largest[4:]))
+
+
+def test_rows_of_one_kind_set_no_range_alone_and_a_histogram_tells_none(requested: Request) -> None:
+    drawn = np.random.default_rng(4)
+    feeds = [{"x": drawn.uniform(-1, 1, size=(2, 16)).astype(np.float32)} for _ in range(6)]
+    work = requested(gemm(), "int8", feeds).model.parent / "work"
+    alike = typed_graph(requested(gemm(), "int8", feeds), work, lambda *step: None).ranges
+    feeds[3]["x"] *= 5.0
+    request = replace(requested(gemm(), "int8", feeds), options={"ranges": "percentile"})
+    told = typed_graph(request, work, lambda *step: None).ranges
+    assert [found and (found.count, found.setters) for found in (alike, told)] == [(1, ()), (1, ())]
+
+
+def quantized_before(model: onnx.ModelProto, home: Path) -> onnx.ModelProto:
+    """By onnxruntime's own quantizer, with the settings that TensorRT's parser takes."""
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        left = iter(rows(model))
+
+        def get_next(self) -> Feeds | None:
+            return next(self.left, None)
+
+    path = home / "before.onnx"
+    onnx.save(model, home / "plain.onnx")
+    extra = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    kinds = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
+    quantize_static(home / "plain.onnx", path, Reader(), **kinds, extra_options=extra)
+    return onnx.load(path)
+
+
+def test_a_model_quantized_before_is_built_as_it_is_in_its_own_precision_alone(
+    compiled: Build, tmp_path: Path
+) -> None:
+    model = quantized_before(cnn(), tmp_path)
+    artifact, said = compiled(model, "int8")
+    assert (artifact / "engine.plan").stat().st_size > 0
+    assert any("quantized before it came here" in note for note in said.notes)
+    for precision in ("fp32", "fp16", "int8-weights"):
+        with pytest.raises(PrecisionNotGiven, match="quantized already, to int8"):
+            compiled(model, precision)
+    with pytest.raises(PrecisionNotGiven, match="no node can be kept high"):
+        compiled(model, "int8", keep_high=("/stem.conv",))

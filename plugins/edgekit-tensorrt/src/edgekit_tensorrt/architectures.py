@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit.api import BackendUnavailable, CompileRequest, PrecisionNotGiven, Target, UnknownName
 from edgekit_tensorrt.library import INSTALL, RTX, STANDARD, is_installed
@@ -82,10 +82,16 @@ def refuse_precision(choice: Choice, precision: str) -> None:
     """Raise PrecisionNotGiven for one that an architecture lacks, naming those that it has."""
     offered = precisions_of(choice)
     if precision not in offered:
-        where = ", ".join(choice.architectures) or "this GPU"
+        lacking = ", ".join(
+            word
+            for word in choice.architectures
+            if precision not in precisions_of(replace(choice, architectures=(word,)))
+        )
+        several = len(choice.architectures) > 1
+        every = f" on every one of {', '.join(choice.architectures)}" if several else ""
         raise PrecisionNotGiven(
-            f"{choice.library} has no {precision} on {where}; it has {', '.join(offered)}",
-            hint=f"choose one of {', '.join(offered)}",
+            f"{choice.library} has no {precision} on {lacking}; it has {', '.join(offered)}{every}",
+            hint=f"choose one of {', '.join(offered)}" + (f", or leave out {lacking}" if several else ""),
         )
 
 

@@ -90,6 +90,9 @@ def open_engine(path: Path, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_cpu_mem_arena = False
+    # Planning which buffers can be used again took 20 s for a graph of 9,000 nodes and all else 0.3 s;
+    # without an arena the peak of memory was the same (1.4 GiB).
+    options.enable_mem_reuse = False
     options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

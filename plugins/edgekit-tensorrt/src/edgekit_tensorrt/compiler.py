@@ -181,7 +181,8 @@ class _Job:
         workspace = int(request.options.get("workspace_mib", 0))
         unsized = unsized_axes(request.signature, request.target)
         found = [
-            f"built by {self.library.name} {self.library.version} for {', '.join(self.choice.architectures)}"
+            f"built by {self.library.name} {self.library.version} for {', '.join(self.choice.architectures)} "
+            f"on {this_system()}"
         ]
         found += [f"takes {shown(ranges)}" for ranges in plans]
         if unsized and request.options.get("profiles", "auto") in ("auto", "workload"):

@@ -16,7 +16,7 @@ class Eight:
     """An 8-bit number format. largest: the last number used, as many below zero as above.
 
     whole: its numbers are equally far apart, so that a few large ones cost all others their bits;
-    operators: the products that TensorRT is documented to compute in it.
+    operators: the products that are put in it.
     """
 
     word: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from edgekit.api import (
+    CompileFailed,
     CompileRequest,
     LearntRanges,
     PrecisionNotGiven,
@@ -64,11 +66,8 @@ def typed_graph(request: CompileRequest, work: Path, progress: ProgressCallback)
     note = _checked(read_model(request.model), request)
     if note or request.precision == "fp32":
         return Typed(path=request.model, notes=(note,) if note else ())
-    if request.precision in EIGHTS and request.calibration is None:
-        raise PrecisionNotGiven(
-            f"{request.precision} learns the ranges of activations from calibration rows, and there are none",
-            hint="--calibration FILE, with some hundred rows like those the model will see",
-        )
+    if request.precision in EIGHTS:
+        _check_learning(request)
     source = open_source(request.model, work)
     half = HALVES.get(request.precision, HALVES["fp16"])
     covered, notes = _covered(source, request, progress)
@@ -86,6 +85,19 @@ def typed_graph(request: CompileRequest, work: Path, progress: ProgressCallback)
     return Typed(path=written.path, notes=tuple(notes), ranges=covered.ranges)
 
 
+def _check_learning(request: CompileRequest) -> None:
+    if request.calibration is None:
+        raise PrecisionNotGiven(
+            f"{request.precision} learns the ranges of activations from calibration rows, and there are none",
+            hint="--calibration FILE, with some hundred rows like those the model will see",
+        )
+    if request.precision == "fp8" and request.options.get("ranges") == "entropy":
+        raise CompileFailed(
+            "option ranges = entropy weighs histograms of evenly spaced values, which those of fp8 are not",
+            hint="--option ranges=minmax or ranges=percentile",
+        )
+
+
 def _covered(
     source: Source, request: CompileRequest, progress: ProgressCallback
 ) -> tuple[Quantized, list[str]]:
@@ -98,8 +110,9 @@ def _covered(
         return Quantized(), []
     eight, rows = EIGHTS[request.precision], rows_of(request)
     covered = quantized(source, rows, eight, progress)
-    count, kinds = len(covered.products), ", ".join(eight.operators)
-    notes = [f"{count} nodes ({kinds} with stored weights) are {eight.word}, with ranges from {rows}"]
+    kinds = Counter(node.op_type for node in source.model.graph.node if key(node) in covered.products)
+    shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    notes = [f"{shown} with stored weights are {eight.word}, with ranges from {rows}"]
     if covered.factors:
         evened = f"{len(covered.factors)} of {len(covered.scales)} activations"
         notes.append(f"{evened} have channels evened out before rounding")

@@ -85,7 +85,7 @@ def products(source: Source, keep_high: Collection[str], eight: Eight = INT8) ->
         )
     if not found:
         raise PrecisionNotGiven(
-            f"the model has no {' or '.join(eight.operators)} with a stored weight that could be {eight.word}",
+            f"{eight.word} covers {', '.join(eight.operators)} with a stored weight, and the model has none",
             hint="compile for fp16, or keep fewer nodes high",
         )
     return found
