@@ -39,7 +39,7 @@ def placed(artifact: Path, precision: str, feeds: dict[str, np.ndarray]) -> Plac
     return session.placement()
 
 
-@pytest.mark.parametrize("ranges", ["minmax", "percentile", "entropy"])
+@pytest.mark.parametrize("ranges", ["mse", "minmax", "percentile", "entropy"])
 def test_convolutions_become_int8_from_calibration_rows(compiled: Build, ranges: str) -> None:
     artifact, said = compiled(network(), "int8", rows=images(20), ranges=ranges)
     assert "3 of 3 convolutions and multiplications are int8" in said.notes[0]

@@ -36,7 +36,7 @@ def observe(
     """
     if request.calibration is None:
         raise CompileFailed("there are no calibration rows", hint="--calibration FILE")
-    total = sum(1 for _ in request.calibration.glob("*.safetensors"))
+    total = count_rows(request)
     engine = _watching(model, tensors, request)
     makers = {output: node.name or node.op_type for node in model.graph.node for output in node.output}
     seen: set[bytes] = set()
@@ -55,6 +55,11 @@ def observe(
             hint="give rows like those that the model will see",
         )
     return count
+
+
+def count_rows(request: CompileRequest) -> int:
+    """Calibration rows that the request brings."""
+    return 0 if request.calibration is None else sum(1 for _ in request.calibration.glob("*.safetensors"))
 
 
 def _watching(

@@ -26,9 +26,10 @@ OPTIONS = (
     OptionSpec(
         name="ranges",
         type="str",
-        default="minmax",
-        choices=("minmax", "percentile", "entropy"),
-        help="static int8 only: how ranges are learnt",
+        default="auto",
+        choices=("auto", "mse", "minmax", "percentile", "entropy"),
+        help="static int8 only: how ranges are learnt. mse: with the least squared error; auto: mse for "
+        "models of convolutions, else minmax",
         tunable=True,
     ),
     OptionSpec(

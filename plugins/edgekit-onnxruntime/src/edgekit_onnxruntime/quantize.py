@@ -53,7 +53,7 @@ def _settings(request: CompileRequest, *, signed: bool) -> Settings:
         per_channel=bool(options.get("per_channel", True)),
         embeddings=bool(options.get("embeddings", True)),
         smooth=bool(options.get("smooth", True)),
-        ranges=str(options.get("ranges", "minmax")),
+        ranges=str(options.get("ranges", "auto")),
         block_size=int(options.get("block_size", 0)) or _BLOCK_SIZE.get(request.precision, 0),
         symmetric=bool(options.get("symmetric", True)),
         algorithm=str(options.get("algorithm", "rtn")),
