@@ -98,3 +98,35 @@ def sequences(count: int = 16, size: int = 64) -> list[dict[str, np.ndarray]]:
     return [
         {"x": rng.normal(size=(1, 3 + row % 5, size)).astype(np.float32) * spread} for row in range(count)
     ]
+
+
+def attention(*shape: int | str, heads: int = 4, size: int = 64) -> onnx.ModelProto:
+    """Softmax of query times key and a mask, times value, as BERT does it. shape: batch and tokens of x."""
+    parts = ("query", "key", "value")
+    split = [numpy_helper.from_array(np.array([0, 0, heads, size // heads]), "split")]
+    joined = [numpy_helper.from_array(np.array([0, 0, size]), "joined")]
+    scale = [numpy_helper.from_array(np.float32((size // heads) ** -0.5), "scale")]
+    nodes = []
+    for part in parts:
+        order = [0, 2, 3, 1] if part == "key" else [0, 2, 1, 3]
+        nodes += [
+            helper.make_node("MatMul", ["x", f"w.{part}"], [f"{part}.product"], part),
+            helper.make_node("Add", [f"{part}.product", f"b.{part}"], [f"{part}.sum"]),
+            helper.make_node("Reshape", [f"{part}.sum", "split"], [f"{part}.split"]),
+            helper.make_node("Transpose", [f"{part}.split"], [f"{part}.heads"], perm=order),
+        ]
+    nodes += [
+        helper.make_node("MatMul", ["query.heads", "key.heads"], ["likeness"], "likeness"),
+        helper.make_node("Mul", ["likeness", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "mask"], ["masked"]),
+        helper.make_node("Softmax", ["masked"], ["shares"], axis=-1),
+        helper.make_node("MatMul", ["shares", "value.heads"], ["mixed.heads"], "mixed"),
+        helper.make_node("Transpose", ["mixed.heads"], ["mixed.split"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["mixed.split", "joined"], ["mixed"]),
+        helper.make_node("MatMul", ["mixed", "last"], ["y"], "last"),
+    ]
+    constants = [weights(f"w.{part}", size, size) for part in parts]
+    constants += [weights(f"b.{part}", size) for part in parts]
+    constants += [weights("last", size, size), *split, *joined, *scale]
+    mask = info("mask", shape[0], 1, 1, shape[1])
+    return make(nodes, [info("x", *shape, size), mask], [info("y", *shape, size)], constants)

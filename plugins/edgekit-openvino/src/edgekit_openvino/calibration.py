@@ -23,11 +23,11 @@ class CalibrationRows:
     infinity, and for several rows that are all the same.
     """
 
-    def __init__(self, directory: Path, limit: int, signature: Signature, progress: ProgressCallback) -> None:
+    def __init__(self, directory: Path, signature: Signature, progress: ProgressCallback) -> None:
         self._directory = directory
         self._progress = progress
         self._passes = 0
-        self._rows = min(limit, sum(1 for _ in directory.glob("*.safetensors")))
+        self._rows = sum(1 for _ in directory.glob("*.safetensors"))
         if self._rows < 1:
             raise CompileFailed(f"{directory} holds no calibration rows", hint="--calibration FILE")
         self._check(signature)
@@ -47,7 +47,7 @@ class CalibrationRows:
         return ((row, feeds) for row, feeds in self._numbered() if row % step == 0)
 
     def _numbered(self) -> Iterator[tuple[int, Feeds]]:
-        return zip(range(self._rows), read_feeds(self._directory), strict=False)
+        return enumerate(read_feeds(self._directory))
 
     def _check(self, signature: Signature) -> None:
         seen = set()

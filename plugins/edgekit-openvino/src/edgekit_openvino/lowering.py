@@ -15,7 +15,6 @@ from edgekit_openvino.engine import WEIGHTS_ONLY, ov
 
 #: Precisions that change what the file holds.
 LOWERED = ("int8", *WEIGHTS_ONLY)
-_DEFAULT_ROWS = 300
 _DEFAULT_GROUP = 64
 
 
@@ -50,7 +49,7 @@ def _quantized(
     kept: tuple[str, ...],
     rows: CalibrationRows | None,
 ) -> tuple[ov.Model, tuple[str, ...], LearntRanges]:
-    from edgekit_openvino import library, quantize, ranges
+    from edgekit_openvino import convolutions, library, quantize, ranges
 
     if rows is None:
         raise CompileFailed(
@@ -62,6 +61,7 @@ def _quantized(
         preset=str(request.options.get("preset", "auto")),
         range=str(request.options.get("range", "minmax")),
         ignored=kept,
+        saturates=convolutions.saturates(request.target),
     )
     made = quantize.quantize(model, rows, settings)
     check_ranges(made)
@@ -73,7 +73,11 @@ def _quantized(
             hint="compile for fp32, or keep fewer nodes high",
         )
     note = f"{built} of {total} multiplications and convolutions are int8, from {len(rows)} rows"
-    return made, (note,), ranges.learnt_ranges(core, made, rows, settings.range)
+    whole = (
+        not settings.saturates and convolutions.has_convolutions(made) and not quantize.has_attention(made)
+    )
+    notes = (note, convolutions.WHOLE) if whole else (note,)
+    return made, notes, ranges.learnt_ranges(core, made, rows, settings.range)
 
 
 def _compressed(
@@ -93,5 +97,4 @@ def _compressed(
 def _rows(request: CompileRequest, progress: ProgressCallback) -> CalibrationRows | None:
     if request.calibration is None:
         return None
-    subset = int(request.options.get("subset_size", _DEFAULT_ROWS))
-    return CalibrationRows(request.calibration, subset, request.signature, progress)
+    return CalibrationRows(request.calibration, request.signature, progress)

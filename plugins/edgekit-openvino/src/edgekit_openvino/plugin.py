@@ -30,13 +30,6 @@ OPTIONS = (
         tunable=True,
     ),
     OptionSpec(
-        name="subset_size",
-        type="int",
-        default=300,
-        help="how many calibration rows are used at most",
-        tunable=True,
-    ),
-    OptionSpec(
         name="weights",
         type="str",
         default="auto",

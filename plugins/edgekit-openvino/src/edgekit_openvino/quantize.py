@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import nncf
-import numpy as np
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from edgekit_openvino.calibration import CalibrationRows
+from edgekit_openvino.convolutions import advanced, fold, has_convolutions
 from edgekit_openvino.engine import ov
 from edgekit_openvino.library import library, origin, products, scope
-from edgekit_runtime.session import Array
-
-if TYPE_CHECKING:
-    from nncf.common.graph import NNCFGraph, NNCFNode
+from edgekit_openvino.smoothing import smooth
 
 _RANGES = {
     "minmax": RangeEstimatorParametersSet.MINMAX,
     "mean_minmax": RangeEstimatorParametersSet.MEAN_MINMAX,
 }
 _PRESETS = {"performance": nncf.QuantizationPreset.PERFORMANCE, "mixed": nncf.QuantizationPreset.MIXED}
+#: A look-up table below this share of the weights stays in floats. Its few rows are added to every token, so
+#: that their rounding is no noise but a shift of all answers.
+_SMALL_TABLE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to quantize. ignored: names in OpenVINO's graph that stay high."""
+    """How to quantize. ignored: names in OpenVINO's graph that stay high; saturates: the target's CPU adds
+    products of 8 bits in 16."""
 
     model_type: str
     preset: str
     range: str
     ignored: tuple[str, ...]
+    saturates: bool = True
 
 
 def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.Model:
@@ -41,43 +40,58 @@ def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.M
     transformer = settings.model_type == "transformer" or (
         settings.model_type == "auto" and has_attention(model)
     )
-    with (
-        library("quantize the model", hint="the calibration rows may not fit the model's inputs"),
-        _smoothed_in_32_bits(),
-    ):
+    preset = _PRESETS.get(settings.preset, nncf.QuantizationPreset.PERFORMANCE)
+    convolved = not transformer and has_convolutions(model)
+    with library("quantize the model", hint="the calibration rows may not fit the model's inputs"):
+        if transformer:
+            symmetric = preset is nncf.QuantizationPreset.PERFORMANCE
+            smooth(model, rows, settings.ignored, symmetric=symmetric)
+        if convolved:
+            fold(model)
         return nncf.quantize(
             model,
             nncf.Dataset(rows),
             subset_size=len(rows),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-            preset=_PRESETS.get(settings.preset, nncf.QuantizationPreset.PERFORMANCE),
-            ignored_scope=scope(settings.ignored),
+            fast_bias_correction=not convolved,
+            preset=preset,
+            ignored_scope=scope((*settings.ignored, *_small_tables(model), *_fixed_attention(model))),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                activations_range_estimator_params=_RANGES[settings.range]
+                **(advanced(whole=not settings.saturates) if convolved else {}),
+                activations_range_estimator_params=_RANGES[settings.range],
+                # NNCF's own smoothing; `smooth` did it.
+                smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1),
             ),
         )
 
 
-@contextlib.contextmanager
-def _smoothed_in_32_bits() -> Iterator[None]:
-    """NNCF 3.4 smooths weights in 64 bits and holds all of them so before it stores the first in 32: one and
-    a half times the model. Rounded when they are made they are the same numbers."""
-    try:
-        from nncf.quantization.algorithms.smooth_quant.openvino_backend import OVSmoothQuantAlgoBackend
-    except ImportError:  # another version keeps it elsewhere; this is about memory only
-        yield
-        return
-    given = OVSmoothQuantAlgoBackend.weight_update_command
+def _small_tables(model: ov.Model) -> list[str]:
+    """Look-ups in tables that are too small to be worth their rounding."""
+    stored = [node for node in model.get_ops() if _is_floats(node)]
+    whole = sum(node.get_data().size for node in stored)
+    return [
+        node.get_friendly_name()
+        for node in model.get_ops()
+        if node.get_type_name() == "Gather"
+        and _is_floats(table := origin(node.input(0)))
+        and table.get_data().size < _SMALL_TABLE * whole
+    ]
 
-    def narrowed(node: NNCFNode, graph: NNCFGraph, weights: Array) -> object:
-        wide = weights.dtype == np.float64
-        return given(node, graph, weights.astype(np.float32) if wide else weights)
 
-    OVSmoothQuantAlgoBackend.weight_update_command = staticmethod(narrowed)
-    try:
-        yield
-    finally:
-        OVSmoothQuantAlgoBackend.weight_update_command = staticmethod(given)
+def _is_floats(node: ov.Node) -> bool:
+    return node.get_type_name() == "Constant" and bool(node.get_output_element_type(0).is_real())
+
+
+def _fixed_attention(model: ov.Model) -> list[str]:
+    """Products of two computed values of fixed shape. OpenVINO 2026.4 fuses attention of fixed shapes into
+    one kernel, which gives wrong answers from int8."""
+    return [
+        node.get_friendly_name()
+        for node in model.get_ops()
+        if node.get_type_name() == "MatMul"
+        and node.get_output_partial_shape(0).is_static
+        and not any(_is_floats(origin(source)) for source in node.inputs())
+    ]
 
 
 def has_attention(model: ov.Model) -> bool:
