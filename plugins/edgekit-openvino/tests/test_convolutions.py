@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from nncf.quantization.algorithms.post_training import pipeline
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgekit.api import OpenRequest, Target
 from edgekit.values import Hardware, Match
-from edgekit_openvino.convolutions import advanced, saturates
+from edgekit_openvino.convolutions import BIAS_ROWS, advanced, saturates
 from edgekit_openvino.engine import ov
 from edgekit_openvino.session import open_session
 
@@ -64,6 +65,23 @@ def test_biases_of_convolutions_are_there_to_be_corrected(compiled: Build) -> No
     assert said.notes[0].startswith("3 of 3 multiplications and convolutions are int8")
     kinds = {node.get_type_name() for node in ov.Core().read_model(artifact / "model.xml").get_ops()}
     assert not kinds & {"ShapeOf", "VariadicSplit"}, "a chain of shapes stands where the bias is"
+
+
+def test_biases_are_corrected_on_few_of_many_rows_so_that_memory_does_not_grow_with_them(
+    compiled: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Watched(pipeline.BiasCorrection):  # type: ignore[misc]
+        def __init__(self, subset_size: int, *more: object) -> None:
+            asked.append(subset_size)
+            super().__init__(subset_size, *more)
+
+    monkeypatch.setattr(pipeline, "BiasCorrection", Watched)
+    for count in (10, 20 * BIAS_ROWS):
+        compiled(network(), "int8", calibration=images(count, blue=1.0))
+    assert asked == [2, BIAS_ROWS]
+    assert pipeline.BiasCorrection is Watched
 
 
 @pytest.mark.parametrize(

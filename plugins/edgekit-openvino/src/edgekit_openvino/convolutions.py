@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from collections.abc import Iterator
+from typing import Any
 
 from nncf.quantization.advanced_parameters import OverflowFix, QuantizationParameters
 from openvino.passes import ConstantFolding, Manager
@@ -13,6 +16,8 @@ from edgekit_runtime.machine import read_machine
 
 _KINDS = ("Convolution", "GroupConvolution")
 _X86 = ("x86_64", "amd64")
+#: Rows that biases are corrected on, at most.
+BIAS_ROWS = 20
 #: What to note where weights take all 8 bits.
 WHOLE = "all weights take 8 bits: do not run this artifact on x86 CPUs without VNNI, which would saturate"
 
@@ -29,6 +34,27 @@ def fold(model: ov.Model) -> None:
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
+
+
+@contextlib.contextmanager
+def few_rows_for_biases() -> Iterator[None]:
+    """NNCF 3.4 corrects biases on a fifth of the rows, and holds what layers read on each of them: its
+    memory grows with the rows. A few pictures have places enough."""
+    from nncf.quantization.algorithms.post_training import pipeline
+
+    given: Any = getattr(pipeline, "BiasCorrection", None)
+    if given is None:  # another version keeps it elsewhere; this is about memory only
+        yield
+        return
+
+    def bounded(subset_size: int, *more: object) -> object:
+        return given(min(subset_size, BIAS_ROWS), *more)
+
+    pipeline.BiasCorrection = bounded
+    try:
+        yield
+    finally:
+        pipeline.BiasCorrection = given
 
 
 def saturates(target: Target) -> bool:

@@ -8,7 +8,7 @@ import nncf
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from edgekit_openvino.calibration import CalibrationRows
-from edgekit_openvino.convolutions import advanced, fold, has_convolutions
+from edgekit_openvino.convolutions import advanced, few_rows_for_biases, fold, has_convolutions
 from edgekit_openvino.engine import ov
 from edgekit_openvino.library import library, origin, products, scope
 from edgekit_openvino.smoothing import smooth
@@ -42,7 +42,10 @@ def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.M
     )
     preset = _PRESETS.get(settings.preset, nncf.QuantizationPreset.PERFORMANCE)
     convolved = not transformer and has_convolutions(model)
-    with library("quantize the model", hint="the calibration rows may not fit the model's inputs"):
+    with (
+        library("quantize the model", hint="the calibration rows may not fit the model's inputs"),
+        few_rows_for_biases(),
+    ):
         if transformer:
             symmetric = preset is nncf.QuantizationPreset.PERFORMANCE
             smooth(model, rows, settings.ignored, symmetric=symmetric)
