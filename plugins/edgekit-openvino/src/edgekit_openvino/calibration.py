@@ -44,7 +44,10 @@ class CalibrationRows:
     def spread(self, count: int) -> Iterator[tuple[int, Feeds]]:
         """About `count` rows from all over the file, with their numbers."""
         step = max(1, self._rows // count)
-        return ((row, feeds) for row, feeds in self._numbered() if row % step == 0)
+        for row, feeds in self._numbered():
+            if row % step == 0:
+                self._progress(row, self._rows, "looking at calibration rows")
+                yield row, feeds
 
     def _numbered(self) -> Iterator[tuple[int, Feeds]]:
         return enumerate(read_feeds(self._directory))

@@ -23,8 +23,8 @@ from edgekit_runtime.session import Array
 CAPS = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 #: A division must take away this share of the error, as it is work of its own.
 GAIN = 0.1
-#: Tokens on which factors are tried, over all rows.
-TOKENS = 600
+#: Rows, about, that are looked at, and tokens of them on which factors are tried.
+ROWS, TOKENS = 300, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class _Group:
 
 @dataclass(slots=True)
 class _Seen:
-    """Extremes of each channel over all rows [in]; some tokens [tokens, in]."""
+    """Extremes of each channel over the rows [in]; some tokens [tokens, in]."""
 
     low: Array
     high: Array
@@ -52,7 +52,7 @@ def smooth(model: ov.Model, rows: CalibrationRows, without: Sequence[str], *, sy
     """Divide the channels of activations where that makes int8 products nearer, in place; count tensors.
 
     without: names of multiplications that stay high. symmetric: how activations will be rounded. It costs
-    one inference a row.
+    one inference for each row that is looked at.
     """
     groups = _groups(model, without)
     changed = 0
@@ -113,7 +113,7 @@ def _is_transposed(node: ov.Node) -> bool:
 
 
 def _watch(model: ov.Model, groups: Sequence[_Group], rows: CalibrationRows) -> list[_Seen]:
-    """Run all rows; only extremes and the picked tokens leave the engine."""
+    """Run the rows; only extremes and the picked tokens leave the engine."""
     picked = ops.parameter([-1], np.int64, name="edgekit.picked")
     ends: list[ov.Node] = []
     for group in groups:
@@ -125,9 +125,9 @@ def _watch(model: ov.Model, groups: Sequence[_Group], rows: CalibrationRows) -> 
     looked_at = ov.Model(ends, [*model.get_parameters(), picked], "watched")
     compiled = ov.Core().compile_model(looked_at, DEVICE, {"INFERENCE_PRECISION_HINT": "f32"})
     rng = np.random.default_rng(0)
-    each = -(-TOKENS // len(rows))
+    each = -(-TOKENS // min(ROWS, len(rows)))
     found: list[_Seen] = []
-    for feeds in rows:
+    for _, feeds in rows.spread(ROWS):
         answers = compiled({**feeds, "edgekit.picked": rng.integers(0, 2**31, each)})
         values = [np.array(answers[place]) for place in range(len(ends))]
         for place in range(len(groups)):
