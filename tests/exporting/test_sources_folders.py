@@ -27,6 +27,8 @@ from edgekit.exporting.subject import Subject
 from edgekit_runtime.processors import load_processor
 from tests.models import Size, tiny_classifier, tiny_model
 
+pytestmark = pytest.mark.slow
+
 ROWS = ["a train is not a lamp", "good", "people report music, music, water and the bad lamp"]
 Put = Callable[..., Path]
 

@@ -21,6 +21,8 @@ from edgekit_runtime.processors.image_settings import ImageSettings, Normalize, 
 from tests.conftest import Edgekit
 from tests.digits import LABELS, TEST_ROWS, trained, write_test_rows
 
+pytestmark = pytest.mark.slow
+
 IMAGES = "image-classification"
 EIGHT = ImageSettings(resize=Resize(rule="exact", size=(8, 8)), rescale=1 / 255)
 SOUNDS = AudioSettings(

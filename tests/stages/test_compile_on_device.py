@@ -35,6 +35,8 @@ from tests.models import tiny_classifier
 from tests.pipelines import tiny_pipeline
 from tests.plugin_folders import GOOD_BACKEND, install_plugin, make_plugin
 
+pytestmark = pytest.mark.slow
+
 #: The tutorial backend, whose engine must be built where it runs.
 ON_TARGET = """
 import os

@@ -26,6 +26,8 @@ from tests.pipelines import TEXTS, WHOLE, WORDS, tiny_pipeline
 from tests.plugin_folders import install_plugin
 from tests.stages.test_compile import BENT, WRONG
 
+pytestmark = pytest.mark.slow
+
 KEPT = "/MatMul_1"  # the first projection of the decoder
 
 

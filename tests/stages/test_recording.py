@@ -14,7 +14,7 @@ from edgekit.files.manifests import read_manifest
 from edgekit.host.reference import open_reference_model
 from edgekit.stages.common import quiet
 from edgekit.stages.parents import table_of
-from edgekit.stages.rows.reading import recording
+from edgekit.stages.rows import recording
 from edgekit.stages.rows.recording import RUNS_PER_ROW, Answered, RunRecorder, record_parts
 from edgekit_runtime.errors import ManifestError
 from edgekit_runtime.feeds import read_feeds
