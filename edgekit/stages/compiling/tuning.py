@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.errors import PrecisionNotGiven
 from edgekit.host.sessions import open_remote
 from edgekit.search.groups import Group
 from edgekit.stages.answers.asking import Asker
@@ -67,13 +68,21 @@ class Trials:
         self._high = self._look(high, precision)
 
     def attempt(self, kept: Sequence[Group]) -> Trial:
-        """Build the lower precision with these groups in the higher one, and look at it."""
+        """Build the lower precision with these groups in the higher one, and look at it.
+
+        Where a backend says that nothing is left to lower then, it would be the artifact of the higher one.
+        """
         build = self._tried.build
         nodes = tuple(node for group in kept for node in group.nodes)
         recipe = replace(build.recipe, keep_high=(*build.recipe.keep_high, *nodes))
         with tempfile.TemporaryDirectory(prefix="edgekit-trial-") as name:
             work = Path(name)
-            replace(build, recipe=recipe).into(work, self._tried.feeds, quiet)
+            try:
+                replace(build, recipe=recipe).into(work, self._tried.feeds, quiet)
+            except PrecisionNotGiven:
+                if not kept:
+                    raise
+                return self._trial(kept, self._high)
             return self._trial(kept, self._look(work, recipe.precision))
 
     def _trial(self, kept: Sequence[Group], seen: _Seen) -> Trial:
