@@ -11,10 +11,12 @@ from __future__ import annotations
 import pluggy
 
 from edgekit.backend import API_VERSION, CAPABILITIES, Compiler, ProgressCallback, RangeWatch
+from edgekit.convolution_rounding import Convolution, ConvolutionInputs
 from edgekit.errors import (
     BackendUnavailable,
     CompileFailed,
     ModelNotSupported,
+    NothingLowered,
     PrecisionNotGiven,
     UnknownName,
 )
@@ -75,6 +77,8 @@ __all__ = [
     "CompileRequest",
     "Compiled",
     "Compiler",
+    "Convolution",
+    "ConvolutionInputs",
     "DeviceKind",
     "EdgekitError",
     "Feeds",
@@ -83,6 +87,7 @@ __all__ = [
     "LearntRanges",
     "Machine",
     "ModelNotSupported",
+    "NothingLowered",
     "OpenFailed",
     "OpenRequest",
     "Opener",

@@ -27,6 +27,7 @@
     ├── DeviceError            device-failed         4  a device cannot be reached
     ├── InternalError          internal              4  a bug in edgekit
     ├── PrecisionNotGiven      precision-not-given   1  the precision was not earned or executed
+    │   └── NothingLowered     nothing-lowered       1  no node is left that the precision would change
     ├── ArtifactWrong          artifact-wrong        1  the artifact disagrees with the goldens
     └── PackageRefused         package-refused       1  the report does not allow packaging
 
@@ -198,6 +199,12 @@ class PrecisionNotGiven(EdgekitError):
 
     code = "precision-not-given"
     exit_code = 1
+
+
+class NothingLowered(PrecisionNotGiven):
+    """Beside the nodes kept high, nothing, or too little, is left that the precision would change."""
+
+    code = "nothing-lowered"
 
 
 class ArtifactWrong(EdgekitError):

@@ -66,6 +66,10 @@ def _main(
     pass
 
 
+#: What a command that was interrupted leaves with, and what typer makes of KeyboardInterrupt.
+INTERRUPTED = 130
+
+
 def _fail(error: EdgekitError) -> None:
     print_error(error, as_json="--json" in sys.argv[1:])
     sys.exit(error.exit_code)
@@ -86,6 +90,8 @@ def main() -> None:
         bug = InternalError(f"{type(problem).__name__}: {problem}", hint="this is a bug; -vv shows where")
         bug.__cause__ = problem
         _fail(bug)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as leaving:
+        if isinstance(leaving, SystemExit) and leaving.code != INTERRUPTED:
+            raise
         print("interrupted; nothing was left half-written", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

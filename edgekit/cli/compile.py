@@ -31,8 +31,8 @@ def compile_(
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, fp16, bf16, fp8, int8, int8-weights, int4-weights, or auto: int8 where it is right "
-            "and faster, else fp32; default: the target's."
+            help="fp32, fp16, bf16, fp8, int8, int8-weights, int4-weights, or auto: the fastest of int8, "
+            "bf16, fp16 and fp32 that is right; default: the target's."
         ),
     ] = "",
     calibration: Annotated[

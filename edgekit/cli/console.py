@@ -73,7 +73,9 @@ def progress(*, quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
         task = bar.add_task("starting", total=None)
 
         def update(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total or None, description=what)
+            # A total that is reached stops the clock, and `update` takes none away.
+            bar.tasks[0].total, bar.tasks[0].finished_time = total or None, None
+            bar.update(task, completed=done, description=what)
 
         yield update
 

@@ -1,6 +1,7 @@
 """Put back what quantization broke: the groups that regain most accuracy per millisecond first.
 
-1. Each group is quantized alone: its error is what it costs, the time it saves is what it is worth.
+1. Each group is quantized alone: its error is what it costs, the time it saves is what it is worth. Of one
+   that a backend quantizes with others only, both are what is regained when it alone is put back.
 2. Groups are put back in the order of cost per millisecond saved, until a trial is good.
 3. Groups that turn out to be unneeded are quantized again, the least costly first.
 """
@@ -15,6 +16,8 @@ from edgekit.values import Restored, Sensitivity, Trial
 
 #: Time savings below this share of a run are noise; such a group counts as saving so much.
 LEAST_SAVING = 0.01
+#: How a reason begins where there was no time for more.
+TIME_UP = "time was up"
 #: Builds and tries an artifact with these groups in the higher precision.
 Attempt = Callable[[Sequence[Group]], Trial]
 
@@ -34,21 +37,23 @@ class Search:
 def restore(search: Search) -> Restored:
     """Search until a trial is good, all groups are back, or time is up. Nothing is tried when the artifact
     with no group kept is good already."""
+    search.tell("no group kept high")
     low = search.attempt(())
     if search.good(low):
         return Restored(groups=(), trials=(low,), ranking=(), reached=True)
     if not search.groups:
         return _ended((), (low,), (), "the accuracy is not within its budget")
-    ranking = rank(search)
+    ranking = rank(search, low)
     if len(ranking) < len(search.groups):
-        reason = f"time was up after {len(ranking)} of {len(search.groups)} groups were tried alone"
-        return Restored(groups=(), trials=(low,), ranking=ranking, reached=False, reason=reason)
+        reason = f"{TIME_UP} after {len(ranking)} of {len(search.groups)} groups were tried alone"
+        return _ended((), (low,), ranking, reason)
     return _put_back(search, low, ranking)
 
 
-def rank(search: Search) -> tuple[Sensitivity, ...]:
+def rank(search: Search, low: Trial) -> tuple[Sensitivity, ...]:
     """What each group costs and saves by itself, the most cost per millisecond first; of fewer groups when
-    time is up."""
+    time is up. low: the trial with no group kept."""
+    search.tell("all groups kept high")
     high = search.attempt(search.groups)
     found = []
     for number, group in enumerate(search.groups, start=1):
@@ -56,17 +61,23 @@ def rank(search: Search) -> tuple[Sensitivity, ...]:
             break
         search.tell(f"{number} of {len(search.groups)}: {group.name} alone")
         alone = search.attempt([other for other in search.groups if other is not group])
-        found.append(
-            Sensitivity(
-                group=group.name,
-                nodes=len(group.nodes),
-                error=alone.error,
-                flips=alone.flips,
-                saved_ms=high.ms - alone.ms,
-            )
-        )
+        if alone.lowered:
+            found.append(_cost(group, high, alone))
+        else:
+            found.append(_cost(group, search.attempt([group]), low))
     least = LEAST_SAVING * high.ms
     return tuple(sorted(found, key=lambda one: one.error / max(one.saved_ms, least), reverse=True))
+
+
+def _cost(group: Group, without: Trial, having: Trial) -> Sensitivity:
+    """What quantizing the group costs and saves: trials without it and having it differ in it alone."""
+    return Sensitivity(
+        group=group.name,
+        nodes=len(group.nodes),
+        error=max(0.0, having.error - without.error),
+        flips=max(0, having.flips - without.flips),
+        saved_ms=without.ms - having.ms,
+    )
 
 
 def _put_back(search: Search, low: Trial, ranking: Sequence[Sensitivity]) -> Restored:
@@ -74,12 +85,15 @@ def _put_back(search: Search, low: Trial, ranking: Sequence[Sensitivity]) -> Res
     order = [by_name[one.group] for one in ranking]
     kept: list[Group] = []
     trials = [low]
-    for group in order[:-1]:  # with every group back nothing is quantized
+    for group in order:
         if search.over():
-            return _ended(kept, trials, ranking, "time was up before the accuracy was within its budget")
+            return _ended(kept, trials, ranking, f"{TIME_UP} before the accuracy was within its budget")
         kept.append(group)
         search.tell(f"{len(kept)} of {len(order)} groups kept high")
         trials.append(search.attempt(kept))
+        if not trials[-1].lowered:
+            kept.pop()
+            break
         if search.good(trials[-1]):
             return _thinned(search, kept, trials, ranking)
     return _ended(kept, trials, ranking, "the accuracy is not within its budget with any group quantized")
@@ -114,5 +128,17 @@ def _ended(
         trials=tuple(trials),
         ranking=tuple(ranking),
         reached=False,
-        reason=reason,
+        reason=reason + _least_drop(trials),
     )
+
+
+def _least_drop(trials: Sequence[Trial]) -> str:
+    """How near the search came to the budget, in words."""
+    drops = [(trial.drop, len(trial.kept)) for trial in trials if trial.drop is not None and trial.lowered]
+    if not drops:
+        return ""
+    drop, kept = min(drops, key=lambda one: one[0].estimate)
+    at_most = "" if drop.high is None else f" ({drop.high:.2f} at most)"
+    which = f"{kept} groups" if kept > 1 else "one group" if kept else "no group"
+    said = "the drop is" if len(drops) == 1 else "the least drop seen is"
+    return f"; {said} {drop.estimate:.2f} points{at_most}, with {which} kept high"

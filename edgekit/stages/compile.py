@@ -13,7 +13,14 @@ from edgekit.host.places import Place
 from edgekit.stages.common import OnProgress, StageResult, announce, quiet, up_to_date
 from edgekit.stages.compiling.building import Build
 from edgekit.stages.compiling.keeping import Gates, Kept, build_and_check
-from edgekit.stages.compiling.plan import CompileOptions, CompilePlan, inputs, refuse_unsupported, settle
+from edgekit.stages.compiling.plan import (
+    CompileOptions,
+    CompilePlan,
+    inputs,
+    refuse_unsupported,
+    settle,
+    trial_identity,
+)
 from edgekit.stages.compiling.rebuilding import model_of_package
 from edgekit.stages.compiling.reducing import Reduction
 from edgekit.stages.compiling.tune_rows import TuneRows, read_tuning
@@ -98,7 +105,7 @@ def _reduction(
         table=plan.table,
         run=plan.run,
         pair_seconds=plan.options.max_seconds,
-        identity=[entry.digest for entry in decided],
+        identity=trial_identity(plan, decided),
         tuning=tuning.tuning,
     )
 

@@ -178,4 +178,5 @@ def test_an_interrupted_command_exits_with_130_and_leaves_nothing(sentiment: Pat
         _, said = child.communicate(timeout=60)
     assert child.returncode == 130, said
     assert "Traceback" not in said
+    assert "interrupted; nothing was left half-written" in said
     assert [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 import pytest
@@ -13,18 +13,30 @@ from edgekit.errors import OutputError
 from edgekit.search.groups import Group
 from edgekit.search.log import TrialLog
 from edgekit.search.restore import Search, restore
-from edgekit.values import Trial
+from edgekit.values import Interval, Trial
 
 BUDGET = 1.0
 COSTS = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0.0, 3.0), min_size=2)
 
 
 class Machine:
-    """A model whose groups each add an error and save a time when quantized."""
+    """A model whose groups each add an error and save a time when quantized.
 
-    def __init__(self, costs: Mapping[str, float], savings: Mapping[str, float] | None = None) -> None:
+    helped: groups that are quantized with others only; rest: the error of nodes that no group holds.
+    """
+
+    def __init__(
+        self,
+        costs: Mapping[str, float],
+        savings: Mapping[str, float] | None = None,
+        *,
+        helped: Set[str] = frozenset(),
+        rest: float = 0.0,
+    ) -> None:
         self.costs = costs
         self.savings = savings or dict.fromkeys(costs, 1.0)
+        self.helped = helped
+        self.rest = rest
         self.groups = tuple(Group(name=name, nodes=(f"{name}/MatMul",)) for name in costs)
         self.tried: list[frozenset[str]] = []
 
@@ -32,11 +44,17 @@ class Machine:
         names = {group.name for group in kept}
         self.tried.append(frozenset(names))
         quantized = [name for name in self.costs if name not in names]
+        lowered = bool(self.rest or set(quantized) - self.helped)
+        if not lowered:
+            quantized = []
+        error = self.rest + sum(self.costs[name] for name in quantized)
         return Trial(
             kept=tuple(group.name for group in kept),
-            error=sum(self.costs[name] for name in quantized),
+            error=error,
             flips=0,
             ms=20.0 - sum(self.savings[name] for name in quantized),
+            drop=Interval(estimate=error, high=2 * error),
+            lowered=lowered,
         )
 
     def search(self, over: Callable[[], bool] = lambda: False) -> Search:
@@ -81,6 +99,33 @@ def test_groups_that_turn_out_to_be_unneeded_are_quantized_again() -> None:
 def test_a_model_that_no_group_may_be_quantized_of_says_so() -> None:
     found = restore(Machine({"query": 2.0, "key": 2.0}).search())
     assert not found.reached and "not within its budget" in found.reason
+
+
+def test_a_search_without_success_tells_how_near_it_came() -> None:
+    found = restore(Machine({"query": 2.0, "key": 3.0, "value": 4.0}).search())
+    assert "the least drop seen is 2.00 points (4.00 at most), with 2 groups kept high" in found.reason
+
+
+def test_a_group_that_is_quantized_with_others_only_is_known_by_what_its_return_regains() -> None:
+    machine = Machine({"table": 5.0, "query": 0.1, "key": 0.2}, helped={"table"})
+    found = restore(machine.search())
+    assert found.reached and found.groups == ("table",)
+    assert found.ranking[0].group == "table"
+    assert found.ranking[0].error == pytest.approx(5.0) and found.ranking[0].saved_ms == pytest.approx(1.0)
+
+
+def test_where_nothing_is_left_to_quantize_the_higher_precision_is_not_taken_for_a_success() -> None:
+    machine = Machine({"table": 0.1, "query": 2.0, "key": 2.0}, helped={"table"})
+    found = restore(machine.search())
+    assert not found.reached
+    assert [trial.lowered for trial in found.trials] == [True, True, False]
+    assert len(found.groups) == 1
+
+
+def test_nodes_that_no_group_holds_are_no_cost_of_a_group_and_may_stay_quantized_alone() -> None:
+    found = restore(Machine({"query": 2.0, "key": 1.5}, rest=0.5).search())
+    assert {one.group: one.error for one in found.ranking} == pytest.approx({"query": 2.0, "key": 1.5})
+    assert found.reached and set(found.groups) == {"query", "key"}
 
 
 def test_time_that_is_up_ends_the_search_with_what_was_seen() -> None:

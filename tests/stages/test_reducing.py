@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
 import pytest
 
 import edgekit.stages.compiling.speed as speed
-from edgekit.errors import DataError, PrecisionNotGiven, UsageError
+from edgekit.errors import DataError, NothingLowered, PrecisionNotGiven, UsageError
 from edgekit.exporting.options import ExportOptions
 from edgekit.host.reference import open_reference_model
 from edgekit.search.groups import Group
@@ -105,6 +106,25 @@ def refuse(self, request, progress):
         raise CompileFailed("no kernel for that", hint="take another")
     return keep(self, request, progress)
 keep, Compiler.compile = Compiler.compile, refuse
+"""
+#: What is to say so where every product is kept high.
+SPENT = """
+from edgekit.api import NothingLowered
+def round_some(self, request):
+    before = (request.workdir / "model.onnx").read_bytes()
+    round_all(self, request)
+    if (request.workdir / "model.onnx").read_bytes() == before:
+        raise NothingLowered("no product is left", hint="keep fewer nodes high")
+round_all, Compiler.round = Compiler.round, round_some
+"""
+#: Keeps nothing high, and says so.
+DEAF = """
+from edgekit.api import PrecisionNotGiven
+def round_none(self, request):
+    if request.keep_high:
+        raise PrecisionNotGiven(f"{request.keep_high[0]!r} was to be kept high and was not")
+    round_all(self, request)
+round_all, Compiler.round = Compiler.round, round_none
 """
 
 
@@ -282,6 +302,31 @@ def test_the_broken_layer_is_put_back_and_nothing_else(bench: Bench) -> None:
     assert bench.compile(asked).up_to_date
 
 
+def test_a_backend_with_nothing_left_to_lower_does_not_end_the_search(bench: Bench) -> None:
+    bench.install("spent", SPENT)
+    rows = bench.file(bench.labelled[:ROWS])
+    table = bench.built(bench.options(backend="spent", tune_data=rows, budget=("accuracy_drop=2",)))
+    assert table.precision == "int8"
+    assert _restored(table).groups == ("bert.encoder.layer.#.output.dense/MatMul",)
+
+
+def test_nothing_left_beside_the_nodes_that_the_user_keeps_high_is_told(bench: Bench) -> None:
+    bench.install("spent", SPENT)
+    graph = onnx.load(bench.model / "model.onnx", load_external_data=False).graph
+    products = tuple(node.name for node in graph.node if node.op_type == "MatMul")
+    with pytest.raises(NothingLowered, match="no product is left") as caught:
+        bench.compile(bench.options(backend="spent", keep_high=products))
+    assert caught.value.exit_code == 1
+
+
+def test_a_backend_that_does_not_keep_a_node_high_ends_the_search_with_its_own_words(bench: Bench) -> None:
+    bench.install("deaf", DEAF)
+    rows = bench.file(bench.labelled[:ROWS])
+    with pytest.raises(PrecisionNotGiven, match="was to be kept high and was not"):
+        bench.compile(bench.options(backend="deaf", tune_data=rows, budget=("accuracy_drop=2",)))
+    assert not bench.output.exists()
+
+
 def test_a_search_cut_short_goes_on_where_it_was(bench: Bench) -> None:
     rows = bench.file(bench.labelled[:ROWS])
     asked = functools.partial(bench.options, tune_data=rows, budget=("accuracy_drop=2",))
@@ -316,11 +361,32 @@ def test_a_search_whose_time_was_up_goes_on_when_it_is_given_more(bench: Bench) 
         return attempt(self, kept)
 
     bench.patch.setattr(Trials, "attempt", noted)
-    with pytest.raises(PrecisionNotGiven, match="time was up"):
+    with pytest.raises(PrecisionNotGiven, match="time was up") as caught:
         bench.compile(asked(time_limit=0.0))
     assert made
+    assert bench.log.name in caught.value.hint and "--time-limit" in caught.value.hint
     bench.built(asked(time_limit=600.0))
     assert len(made) == len(set(made))
+
+
+def test_a_search_goes_on_from_its_trials_with_another_budget_or_when_anything_is_to_be_kept(
+    bench: Bench,
+) -> None:
+    rows = bench.file(bench.labelled[:ROWS])
+    asked = functools.partial(bench.options, tune_data=rows, time_limit=0.0)
+    with pytest.raises(PrecisionNotGiven, match="time was up"):
+        bench.compile(asked(budget=("accuracy_drop=2",)))
+    lines = bench.log.read_text()
+
+    def refuse(self: Trials, kept: Sequence[Group]) -> Trial:
+        raise AssertionError("tried again")
+
+    bench.patch.setattr(Trials, "attempt", refuse)
+    with pytest.raises(PrecisionNotGiven, match="time was up"):
+        bench.compile(asked(budget=("accuracy_drop=3",)))
+    table = bench.built(asked(budget=("accuracy_drop=2",), keep_anyway=True))
+    assert any(note.startswith("kept anyway: int8: time was up") for note in table.notes)
+    assert bench.log.read_text() == lines
 
 
 def test_each_precision_that_auto_tries_has_trials_of_its_own(bench: Bench) -> None:

@@ -22,7 +22,8 @@ from edgekit.stages.compiling.reducing import (
     build_higher,
     reduce_precision,
 )
-from edgekit.values import Change, Interval, Target
+from edgekit.stages.compiling.speed import ratio_text
+from edgekit.values import Change, Earned, Interval, Target
 
 #: What `auto` tries; of two that are as fast and as small, the first is taken. Weights alone are tried where
 #: int8 was not kept: they are as small, and no CPU multiplies floats faster.
@@ -34,6 +35,9 @@ _FEATURES = {
     "bf16": ("avx512_bf16", "amx_bf16", "bf16", "svebf16"),
     "fp16": ("avx512_fp16", "amx_fp16", "asimdhp"),
 }
+#: Estimates of latency that are further apart decide where nothing is proven: what looks slower is not taken
+#: for its size.
+AS_FAST = 0.05
 #: Sizes, as shares of the higher precision's, that are no further apart are the same.
 SAME_SIZE = 0.05
 
@@ -125,10 +129,22 @@ def _made(
     if not isinstance(high, _Passed):
         return build_alone(lower, place, high.message, on_progress)
     found = reduce_precision(lower, place, high.directory, on_progress)
-    if found.earned is not None and found.earned.latency.change is Change.SLOWER:
-        # Nobody asked for smaller weights at the price of speed.
-        raise PrecisionNotGiven(f"it is slower than {HIGH} here")
+    _refuse_slower(found.earned)
     return found
+
+
+def _refuse_slower(earned: Earned | None) -> None:
+    """Nobody asked for smaller weights at the price of speed; nor at a likely one, where time was too short
+    to tell."""
+    if earned is None or earned.latency.ratio is None:
+        return
+    if earned.latency.change is Change.SLOWER:
+        raise PrecisionNotGiven(f"it is slower than {HIGH} here")
+    if earned.latency.change is Change.UNPROVEN and earned.latency.ratio.estimate > 1 + AS_FAST:
+        raise PrecisionNotGiven(
+            f"it looks slower than {HIGH} here, and that it is not was not proven: it takes "
+            f"{ratio_text(earned.latency.ratio, HIGH)}; more --max-seconds tells"
+        )
 
 
 # --- which are tried -------------------------------------------------------------------------------------
@@ -167,10 +183,7 @@ def _features(target: Target) -> set[str]:
 
 
 def _best(passed: Sequence[_Passed]) -> tuple[_Passed, tuple[str, ...]]:
-    """The smallest of those not proven slower than the quickest, and why the others are not taken.
-
-    All were measured beside the same artifact: where two intervals do not overlap, one is faster.
-    """
+    """The smallest of those that are not slower than the quickest, and why the others are not taken."""
     quickest = min(passed, key=lambda one: one.ratio.estimate if one.ratio is not None else 1.0)
     as_fast = [one for one in passed if not _slower(one, quickest)]
     least = min(one.size for one in as_fast)
@@ -180,9 +193,15 @@ def _best(passed: Sequence[_Passed]) -> tuple[_Passed, tuple[str, ...]]:
 
 
 def _slower(one: _Passed, other: _Passed) -> bool:
-    if one.ratio is None or other.ratio is None or one.ratio.low is None or other.ratio.high is None:
+    """All were measured beside the same artifact: where two intervals do not overlap one is faster, and where
+    they do the estimates decide."""
+    if one.ratio is None or other.ratio is None:
         return False
-    return one.ratio.low > other.ratio.high
+    return _proven_slower(one.ratio, other.ratio) or one.ratio.estimate > (1 + AS_FAST) * other.ratio.estimate
+
+
+def _proven_slower(one: Interval, other: Interval) -> bool:
+    return one.low is not None and other.high is not None and one.low > other.high
 
 
 def _lost(one: _Passed, better: _Passed) -> str:
@@ -190,7 +209,8 @@ def _lost(one: _Passed, better: _Passed) -> str:
         times = (
             f"{one.ratio.estimate:.2f}x as long as {HIGH}, {better.precision} {better.ratio.estimate:.2f}x"
         )
-        return f"{one.precision} was right too, and is slower: it takes {times}"
+        verb = "is" if _proven_slower(one.ratio, better.ratio) else "looks"
+        return f"{one.precision} was right too, and {verb} slower: it takes {times}"
     speed = "no faster" if one.ratio is not None else "its speed was not compared"
     return (
         f"{one.precision} was right too, and is not taken: {one.size:.2f}x the bytes of {HIGH} where "

@@ -13,6 +13,7 @@ from edgekit.stages.compiling.choosing import build_auto
 from edgekit.stages.compiling.earning import Findings, check_artifact
 from edgekit.stages.compiling.isa import Built, check_isa
 from edgekit.stages.compiling.reducing import (
+    ANYWAY,
     HIGH,
     QUANTIZED,
     Reduced,
@@ -21,11 +22,10 @@ from edgekit.stages.compiling.reducing import (
     build_higher,
     reduce_precision,
 )
+from edgekit.stages.compiling.speed import ratio_text
 from edgekit.stages.compiling.workload_goldens import Answers
 from edgekit.values import AUTO, BackendSpec, Change, Earned, Outcome
 from edgekit.values.isa import IsaRecord
-
-_ANYWAY = "choose another --precision or --precision auto, or --keep-anyway to look at it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +61,8 @@ def earned_text(precision: str, earned: Earned) -> str:
     ratio, change = earned.latency.ratio, earned.latency.change
     if ratio is None:
         return f"{precision} has {size}; its speed was not compared here: {earned.latency.reason}"
-    low, high = ("?" if bound is None else f"{bound:.2f}" for bound in (ratio.low, ratio.high))
     proven = "" if change is not Change.UNPROVEN else ", no difference proven"
-    times = f"{ratio.estimate:.2f}x as long as {earned.against} ({low} to {high}{proven})"
-    return f"{precision} takes {times}, {size}"
+    return f"{precision} takes {ratio_text(ratio, earned.against)}{proven}, {size}"
 
 
 def isa_text(record: IsaRecord) -> str:
@@ -84,14 +82,12 @@ class Gates:
 
     def passed(self, reduction: Reduction, made: Reduced, work: Path, answers: Answers) -> Kept:
         """What is seen of the artifact in `work`. Raises ArtifactWrong or PrecisionNotGiven."""
-        if made.unreached and not self.keep_anyway:
-            raise PrecisionNotGiven(made.unreached, hint=_ANYWAY)
         precision = made.compiled.precision
         place = reduction.build.place
         findings = check_artifact(work, answers, self.spec, precision, reduction.run, place)
         findings.enforce(keep_anyway=self.keep_anyway)
         if made.refusal and not self.keep_anyway:
-            raise PrecisionNotGiven(made.refusal, hint=_ANYWAY)
+            raise PrecisionNotGiven(made.refusal, hint=ANYWAY)
         isa = None if findings.unopened else self._isa(reduction, precision, work, answers)
         return Kept(reduced=made, findings=findings, isa=isa)
 
@@ -109,12 +105,13 @@ class Gates:
         )
         found = check_isa(built, reduction.build.target, reduction.build.place.machine)
         if found is not None and found.outcome is Outcome.FAIL and not self.keep_anyway:
-            raise ArtifactWrong(f"the {precision} artifact is wrong {isa_text(found)}", hint=_ANYWAY)
+            raise ArtifactWrong(f"the {precision} artifact is wrong {isa_text(found)}", hint=ANYWAY)
         return found
 
 
 def build_and_check(reduction: Reduction, gates: Gates, work: Path, on_progress: OnProgress) -> Kept:
     """Build into `work`, which is empty. Raises what building and the gates raise."""
+    reduction = replace(reduction, keep_anyway=gates.keep_anyway)
     answers = Answers(reduction.model, reduction.table, reduction.build.target.workload)
     if reduction.build.recipe.precision == AUTO:
         return _auto(reduction, gates, work, answers, on_progress)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.devices import open_device
@@ -240,20 +240,13 @@ def inputs(plan: CompilePlan) -> tuple[InputEntry, ...]:
     """What decides the artifact. Of the budget only the accuracy that chooses nodes does: another new limit
     needs no new artifact."""
     settings = {
-        "target": plan.target.name,
-        "hardware": plan.target.match,
-        "workload": plan.target.workload,
+        **_of_each_trial(plan),
         "recipe": plan.recipe,
-        "run": plan.run,
-        "backend": (plan.spec.name, plan.installed.version, plan.installed.engine_versions),
-        "columns": plan.options.columns,
-        "labels": plan.options.labels,
         "keep_anyway": plan.options.keep_anyway,
         "choosing": None if plan.drop is None else (plan.drop, plan.options.tune_rows),
         "paired": plan.options.max_seconds > 0,
         "check_isa": plan.options.check_isa,
         "auto": plan.target.compile.auto if plan.recipe.precision == AUTO else (),
-        "built_on": None if plan.place.local else plan.place.machine,
     }
     model = InputEntry(
         role="model", digest=plan.model_manifest.digest, path=relative_path(plan.model, plan.output)
@@ -264,3 +257,23 @@ def inputs(plan: CompilePlan) -> tuple[InputEntry, ...]:
         if path
     ]
     return (model, *rows, value_input("settings", settings))
+
+
+def trial_identity(plan: CompilePlan, decided: Sequence[InputEntry]) -> object:
+    """What decides how a trial of the search comes out, beside its rows and precision: with another budget,
+    or when anything is to be kept, the search goes on from the trials that it has."""
+    files = [entry.digest for entry in decided if entry.role in ("model", "calibration")]
+    return [files, _of_each_trial(plan), replace(plan.recipe, precision="")]
+
+
+def _of_each_trial(plan: CompilePlan) -> dict[str, object]:
+    return {
+        "target": plan.target.name,
+        "hardware": plan.target.match,
+        "workload": plan.target.workload,
+        "run": plan.run,
+        "backend": (plan.spec.name, plan.installed.version, plan.installed.engine_versions),
+        "columns": plan.options.columns,
+        "labels": plan.options.labels,
+        "built_on": None if plan.place.local else plan.place.machine,
+    }

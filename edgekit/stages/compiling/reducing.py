@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgekit.errors import PrecisionNotGiven
 from edgekit.files.digests import value_digest
 from edgekit.measuring.inputs import mixed_feeds
 from edgekit.measuring.paired_score import drop_upper
 from edgekit.search.groups import quantizable_groups
 from edgekit.search.log import TrialLog
-from edgekit.search.restore import Search, restore
+from edgekit.search.restore import TIME_UP, Search, restore
 from edgekit.stages.answers.judging import JudgingOptions
 from edgekit.stages.common import OnProgress
 from edgekit.stages.compiling.building import Build
@@ -33,6 +34,7 @@ from edgekit_runtime.session import Feeds
 #: Precisions that must earn their place beside `HIGH`.
 QUANTIZED = ("int8", "fp8", "int8-weights", "int4-weights")
 HIGH = "fp32"
+ANYWAY = "choose another --precision or --precision auto, or --keep-anyway to look at it"
 _TIMED_FEEDS = 4
 
 
@@ -52,7 +54,8 @@ class Tuning:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduction:
     """What is asked for. build: in the lower precision; feeds: calibration rows by part; pair_seconds: for
-    timing both precisions, 0 for no timing; identity: what decides the artifact, for the log."""
+    timing both precisions, 0 for no timing; identity: what decides how trials come out, for the log;
+    keep_anyway: built though the search reached no accuracy within the budget."""
 
     build: Build
     feeds: Mapping[str, Path]
@@ -62,6 +65,7 @@ class Reduction:
     pair_seconds: float
     identity: object
     tuning: Tuning | None = None
+    keep_anyway: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +79,11 @@ class Reduced:
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def unreached(self) -> str:
-        """Why the search for an accuracy within the budget found none, "" when it did."""
-        if self.restored is None or self.restored.reached:
-            return ""
-        return f"{self.recipe.precision}: {self.restored.reason}"
-
-    @property
     def refusal(self) -> str:
         """Why it should not be kept, "" when it should."""
-        return self.unreached or ("" if self.earned is None else self.earned.refusal)
+        if self.restored is not None and not self.restored.reached:
+            return f"{self.recipe.precision}: {self.restored.reason}"
+        return "" if self.earned is None else self.earned.refusal
 
 
 def build_higher(reduction: Reduction, work: Path, on_progress: OnProgress) -> Compiled:
@@ -105,7 +104,8 @@ def build_alone(reduction: Reduction, work: Path, why: str, on_progress: OnProgr
 def reduce_precision(reduction: Reduction, work: Path, higher: Path, on_progress: OnProgress) -> Reduced:
     """Build the lower precision into `work`, which is empty, beside the artifact at `higher`.
 
-    Where neither can be run for want of hardware, no node is put back, and a note says so.
+    Raises PrecisionNotGiven where no accuracy within the budget was found, unless it is kept anyway. Where
+    neither can be run for want of hardware, no node is put back, and a note says so.
     """
     restored: Restored | None = None
     notes: tuple[str, ...] = ()
@@ -144,7 +144,18 @@ def _restored(reduction: Reduction, tuning: Tuning, higher: Path, on_progress: O
     found = restore(search)
     if found.reached:
         log.remove()
+    elif not reduction.keep_anyway:
+        raise _unreached(reduction.build.recipe.precision, found, tuning)
     return found
+
+
+def _unreached(precision: str, found: Restored, tuning: Tuning) -> PrecisionNotGiven:
+    reason, hint = found.reason, ANYWAY
+    if reason.startswith(TIME_UP):
+        reason = reason.replace(TIME_UP, f"{TIME_UP} (--time-limit {tuning.seconds:g})", 1)
+        again = f"run it again, perhaps with a longer --time-limit: it goes on from {tuning.log.name}"
+        hint = f"{again}; or {ANYWAY}"
+    return PrecisionNotGiven(f"{precision}: {reason}", hint=hint)
 
 
 def within(budget: float, rows: int, confidence: float) -> Callable[[Trial], bool]:

@@ -24,7 +24,7 @@ from edgekit.measuring.pairs import (
 from edgekit.measuring.plan import MeasurementPlan
 from edgekit.stages.common import OnProgress
 from edgekit.targets import match_machine, usable_threads
-from edgekit.values import Change, DiffFigure, Earned, RunSettings, Target
+from edgekit.values import Change, DiffFigure, Earned, Interval, RunSettings, Target
 from edgekit_runtime.errors import HardwareMissing
 from edgekit_runtime.goldens import read_goldens
 from edgekit_runtime.session import Feeds
@@ -81,6 +81,15 @@ def refusal(precision: str, size: float, latency: DiffFigure) -> str:
         speed = "speed was not measured" if latency.change is Change.NOT_MEASURED else "not proven faster"
         return f"{precision} is not smaller ({size:.2f}x), and {speed}"
     return ""
+
+
+def ratio_text(ratio: Interval, against: str) -> str:
+    """How long it takes beside `against`, with what is proven of it."""
+    times = f"{ratio.estimate:.2f}x as long as {against}"
+    if ratio.low is None and ratio.high is None:
+        return f"{times} (launches too few or too disturbed for bounds)"
+    low, high = ("?" if bound is None else f"{bound:.2f}" for bound in (ratio.low, ratio.high))
+    return f"{times} ({low} to {high})"
 
 
 def _estimate(latency: DiffFigure) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import PrecisionNotGiven
+from edgekit.errors import NothingLowered
 from edgekit.host.sessions import open_remote
 from edgekit.search.groups import Group
 from edgekit.stages.answers.asking import Asker
@@ -70,7 +70,8 @@ class Trials:
     def attempt(self, kept: Sequence[Group]) -> Trial:
         """Build the lower precision with these groups in the higher one, and look at it.
 
-        Where a backend says that nothing is left to lower then, it would be the artifact of the higher one.
+        With every group kept it is built all the same: groups need not hold all that a backend lowers. Where
+        the backend says that nothing is left to lower, it is the artifact of the higher precision.
         """
         build = self._tried.build
         nodes = tuple(node for group in kept for node in group.nodes)
@@ -79,10 +80,10 @@ class Trials:
             work = Path(name)
             try:
                 replace(build, recipe=recipe).into(work, self._tried.feeds, quiet)
-            except PrecisionNotGiven:
+            except NothingLowered:
                 if not kept:
                     raise
-                return self._trial(kept, self._high)
+                return replace(self._trial(kept, self._high), lowered=False)
             return self._trial(kept, self._look(work, recipe.precision))
 
     def _trial(self, kept: Sequence[Group], seen: _Seen) -> Trial:

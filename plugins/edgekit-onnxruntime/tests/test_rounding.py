@@ -10,9 +10,9 @@ import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
+from edgekit import convolution_rounding
 from edgekit.api import OpenRequest
-from edgekit_onnxruntime import rounding
-from edgekit_onnxruntime.rounding import Patches, rounded
+from edgekit_onnxruntime.rounding import Patches
 from edgekit_onnxruntime.session import open_session
 from edgekit_onnxruntime.static import least_error
 
@@ -46,27 +46,12 @@ def errors(artifact: Path, model: onnx.ModelProto, rows: list[dict[str, np.ndarr
     return np.concatenate([session.run(row)["y"] - right.run(None, row)[0] for row in rows])
 
 
-def test_errors_of_weights_cancel_on_inputs_that_are_alike() -> None:
-    rng = np.random.default_rng(2)
-    weight = rng.normal(size=(2, 4, 9)).astype(np.float32)
-    scale = np.abs(weight).max(axis=2) / 127
-    alike = np.ones((9, 9)) + 0.05 * np.eye(9)
-    covariance = np.stack([alike, alike]).astype(np.float32)
-    nearest = np.rint(weight / scale[:, :, None])
-    lost = []
-    for found in (nearest, rounded(weight, scale, covariance, 127)):
-        left = weight - found * scale[:, :, None]
-        lost.append(float(np.einsum("goi,gij,goj->", left, covariance, left)))
-        assert np.abs(found).max() <= 127
-    assert lost[1] < 0.3 * lost[0]
-
-
-@pytest.mark.parametrize("most", [rounding._MOST_INPUTS, 0])
+@pytest.mark.parametrize("most", [convolution_rounding._MOST_INPUTS, 0])
 def test_convolutions_answer_nearer_than_with_weights_rounded_to_nearest(
     compiled: Build, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """With no inputs allowed only biases are corrected."""
-    monkeypatch.setattr(rounding, "_MOST_INPUTS", most)
+    monkeypatch.setattr(convolution_rounding, "_MOST_INPUTS", most)
     model, rows = convolutions(), pictures(30)
     ours, _ = compiled(model, "int8", rows=rows, ranges="minmax")
     monkeypatch.setattr(Patches, "round_again", lambda self, graph, largest: None)
@@ -96,6 +81,21 @@ def test_the_last_multiplication_answers_in_floats_and_is_int8_still(compiled: B
     assert len(np.unique(answers)) > 2 * 256, "rounded to 8 bits there are 256 numbers"
     rows = {row.precision: row.nodes for row in session.placement().rows}
     assert rows["int8"] >= 3
+
+
+def test_an_output_that_the_model_reads_too_is_right_in_both_places(compiled: Build) -> None:
+    model = network(classes=200)
+    floats = onnx.TensorProto.FLOAT
+    model.graph.node.append(helper.make_node("Relu", ["y"], ["z"], "again"))
+    model.graph.output.append(helper.make_tensor_value_info("z", floats, ["batch", 200]))
+    artifact, _ = compiled(model, "int8", rows=images(10))
+    session = open_session(OpenRequest(directory=artifact, precision="int8"))
+    for row in images(6):
+        answers = session.run(row)
+        (wanted, _) = ReferenceEvaluator(model).run(None, row)
+        spread = np.abs(wanted).max()
+        assert np.abs(answers["y"] - wanted).max() < 0.05 * spread
+        assert np.abs(answers["z"] - np.maximum(answers["y"], 0)).max() < 0.01 * spread
 
 
 def test_ranges_of_convolutions_leave_out_what_costs_more_than_it_gives(compiled: Build) -> None:

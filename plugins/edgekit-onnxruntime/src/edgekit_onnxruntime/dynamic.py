@@ -13,7 +13,14 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from edgekit.api import CompileFailed, CompileRequest, PrecisionNotGiven, ProgressCallback, all_nodes
+from edgekit.api import (
+    CompileFailed,
+    CompileRequest,
+    NothingLowered,
+    PrecisionNotGiven,
+    ProgressCallback,
+    all_nodes,
+)
 from edgekit_onnxruntime import smoothing
 from edgekit_onnxruntime.calibration import observe
 from edgekit_onnxruntime.embeddings import quantize_embeddings
@@ -94,11 +101,11 @@ def _evened(rows: int, smoothed: int, *, given: bool) -> str:
 
 
 def _verify(planned: Plan, settings: Settings) -> int:
-    """Count the int8 multiplications that were really built; raise `PrecisionNotGiven` for none."""
+    """Count the int8 multiplications that were really built; raise `NothingLowered` for none."""
     model = onnx.load(settings.output, load_external_data=False)
     built: int = sum(node.op_type == "MatMulInteger" for node in all_nodes(model.graph))
     if not built:
-        raise PrecisionNotGiven(
+        raise NothingLowered(
             f"onnxruntime quantized none of {len(planned.multiplied)} multiplications",
             hint="compile for fp32",
         )

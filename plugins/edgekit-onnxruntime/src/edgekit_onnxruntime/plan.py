@@ -9,7 +9,7 @@ from math import prod
 
 import onnx
 
-from edgekit.api import PrecisionNotGiven
+from edgekit.api import NothingLowered
 from edgekit_onnxruntime.rewrite import is_plain, transposed_weights
 
 #: Less than this share of the weights in the lower precision is no model of it.
@@ -46,17 +46,17 @@ class Plan:
         return "static" if self.share() < MIN_SHARE <= self.share(convolutions=True) else "dynamic"
 
     def check(self, precision: str, *, convolutions: bool) -> None:
-        """Raise `PrecisionNotGiven` when too few weights would be covered."""
+        """Raise `NothingLowered` when too few weights would be covered."""
         if self.share(convolutions=convolutions) >= MIN_SHARE:
             return
         rest = self.left + Counter({} if convolutions else {CONVOLUTION: sum(self.convolved.values())})
         if not rest.total():
-            raise PrecisionNotGiven(
+            raise NothingLowered(
                 f"the model has no MatMul or Gemm with constant weights that {precision} could make quicker",
                 hint="compile for fp32",
             )
         named = ", ".join(name for name, size in rest.most_common() if size)
-        raise PrecisionNotGiven(
+        raise NothingLowered(
             f"{precision} would cover {self.share(convolutions=convolutions):.0%} of the weights; "
             f"the rest belong to {named}",
             hint="compile for fp32; int8 by method = static, with calibration rows, quantizes convolutions",

@@ -8,6 +8,7 @@ many answers.
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,11 @@ from edgekit.api import (
     CompileFailed,
     CompileRequest,
     LearntRanges,
+    NothingLowered,
     PrecisionNotGiven,
     ProgressCallback,
     RangeWatch,
+    all_nodes,
     check_keep_high,
 )
 from edgekit_onnxruntime.calibration import count_rows, observe
@@ -271,11 +274,14 @@ def _answer_in_floats(graph: onnx.GraphProto) -> None:
     """Leave the outputs of the model that a multiplication gives in floats, as onnxruntime computes them:
     rounded to 8 bits, the two best of many classes are often equal."""
     makers = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in all_nodes(graph) for name in node.input)
     for port in graph.output:
         raised = makers.get(port.name)
         lowered = raised and raised.op_type == "DequantizeLinear" and makers.get(raised.input[0])
         maker = lowered and lowered.op_type == "QuantizeLinear" and makers.get(lowered.input[0])
-        if raised and lowered and maker and maker.op_type in ("MatMul", "Gemm"):
+        if not (raised and lowered and maker and maker.op_type in ("MatMul", "Gemm")):
+            continue
+        if readers[maker.output[0]] == readers[lowered.output[0]] == 1:
             graph.node.remove(raised)
             graph.node.remove(lowered)
             maker.output[0] = port.name
@@ -309,7 +315,10 @@ def _verify(settings: Settings) -> tuple[int, int]:
     nodes = [node for node in model.graph.node if node.op_type in MULTIPLY and node.input[1] in weights]
     built = [node for node in nodes if set(node.input[:2]) <= raised]
     lost = [node.name for node in built if node.name in settings.keep_high]
-    if lost or not built:
-        problem = f"{lost[0]!r} was to be kept high and was quantized" if lost else "nothing was quantized"
-        raise PrecisionNotGiven(problem, hint="compile for fp32, or keep fewer nodes high")
+    if lost:
+        raise PrecisionNotGiven(
+            f"{lost[0]!r} was to be kept high and was quantized", hint="report this to edgekit-onnxruntime"
+        )
+    if not built:
+        raise NothingLowered("nothing was quantized", hint="compile for fp32, or keep fewer nodes high")
     return len(built), len(nodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 from onnxruntime.quantization.matmul_nbits_quantizer import HQQWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
-from edgekit.api import BackendUnavailable, CompileFailed, CompileRequest, PrecisionNotGiven, all_nodes
+from edgekit.api import BackendUnavailable, CompileFailed, CompileRequest, NothingLowered, all_nodes
 from edgekit_onnxruntime.embeddings import quantize_embeddings
 from edgekit_onnxruntime.plan import Plan
 from edgekit_onnxruntime.rewrite import (
@@ -36,7 +36,7 @@ def build(
     made = _quantized(model, request.precision, settings)
     built = sum(node.op_type == OPERATOR for node in all_nodes(made.graph))
     if not built:
-        raise PrecisionNotGiven(
+        raise NothingLowered(
             f"onnxruntime quantized none of {len(planned.multiplied)} multiplications",
             hint="compile for fp32",
         )

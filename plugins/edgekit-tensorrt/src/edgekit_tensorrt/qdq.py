@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from edgekit.api import CompileFailed, LearntRanges, PrecisionNotGiven, ProgressCallback, RangeWatch
+from edgekit.api import CompileFailed, LearntRanges, NothingLowered, ProgressCallback, RangeWatch
 from edgekit_runtime.session import Array
 from edgekit_tensorrt.calibration import Rows, check_different, open_engine, save_watching, watch
 from edgekit_tensorrt.eights import INT8, Eight
@@ -72,7 +72,7 @@ class Quantized:
 
 
 def products(source: Source, keep_high: Collection[str], eight: Eight = INT8) -> dict[str, Product]:
-    """The products that a format covers, by key. Raises `PrecisionNotGiven` when there are none."""
+    """The products that a format covers, by key. Raises `NothingLowered` when there are none."""
     weights = source.weights()
     found: dict[str, Product] = {}
     for node in source.model.graph.node:
@@ -84,7 +84,7 @@ def products(source: Source, keep_high: Collection[str], eight: Eight = INT8) ->
             name=node.name, activation=node.input[0], weight=weight.name, axis=axes[0], summed=axes[1]
         )
     if not found:
-        raise PrecisionNotGiven(
+        raise NothingLowered(
             f"{eight.word} covers {', '.join(eight.operators)} with a stored weight, and the model has none",
             hint="compile for fp16, or keep fewer nodes high",
         )
@@ -128,7 +128,7 @@ def weights_only(source: Source, keep_high: Collection[str], block: int) -> Quan
             and dims[item.weight][item.summed] % block == 0
         }
     if not covered:
-        raise PrecisionNotGiven(
+        raise NothingLowered(
             f"no weight of the model can be cut into blocks of {block}", hint="compile for int8-weights"
         )
     return Quantized(products=covered, block=block)
