@@ -7,7 +7,7 @@ from edgekit.api import (
     CompileFailed,
     CompileRequest,
     LearntRanges,
-    PrecisionNotGiven,
+    NothingLowered,
     ProgressCallback,
 )
 from edgekit_openvino.calibration import CalibrationRows, check_answers, check_ranges
@@ -68,14 +68,12 @@ def _quantized(
     library.check_kept(made, kept, quantize.is_quantized)
     built, total = quantize.count_quantized(made)
     if not built:
-        raise PrecisionNotGiven(
+        raise NothingLowered(
             f"NNCF quantized none of the model's {total} multiplications and convolutions",
             hint="compile for fp32, or keep fewer nodes high",
         )
     note = f"{built} of {total} multiplications and convolutions are int8, from {len(rows)} rows"
-    whole = (
-        not settings.saturates and convolutions.has_convolutions(made) and not quantize.has_attention(made)
-    )
+    whole = not settings.saturates and quantize.is_convolved(made, settings)
     notes = (note, convolutions.WHOLE) if whole else (note,)
     return made, notes, ranges.learnt_ranges(core, made, rows, settings.range)
 

@@ -8,9 +8,10 @@ import nncf
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from edgekit_openvino.calibration import CalibrationRows
-from edgekit_openvino.convolutions import advanced, few_rows_for_biases, fold, has_convolutions
+from edgekit_openvino.convolutions import advanced, fold, has_convolutions, left_high
 from edgekit_openvino.engine import ov
 from edgekit_openvino.library import library, origin, products, scope
+from edgekit_openvino.rounding import round_again, watch
 from edgekit_openvino.smoothing import smooth
 
 _RANGES = {
@@ -37,28 +38,24 @@ class Settings:
 
 def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.Model:
     """The quantized model. Raises `CompileFailed` with NNCF's reason."""
-    transformer = settings.model_type == "transformer" or (
-        settings.model_type == "auto" and has_attention(model)
-    )
+    transformer = is_transformer(model, settings)
+    convolved = is_convolved(model, settings)
     preset = _PRESETS.get(settings.preset, nncf.QuantizationPreset.PERFORMANCE)
-    convolved = not transformer and has_convolutions(model)
-    with (
-        library("quantize the model", hint="the calibration rows may not fit the model's inputs"),
-        few_rows_for_biases(),
-    ):
+    with library("quantize the model", hint="the calibration rows may not fit the model's inputs"):
         if transformer:
             symmetric = preset is nncf.QuantizationPreset.PERFORMANCE
             smooth(model, rows, settings.ignored, symmetric=symmetric)
         if convolved:
             fold(model)
-        return nncf.quantize(
+        watched = watch(model, rows) if convolved else {}
+        high = [*settings.ignored, *_small_tables(model), *_fixed_attention(model)]
+        made = nncf.quantize(
             model,
             nncf.Dataset(rows),
             subset_size=len(rows),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-            fast_bias_correction=not convolved,
             preset=preset,
-            ignored_scope=scope((*settings.ignored, *_small_tables(model), *_fixed_attention(model))),
+            ignored_scope=scope(high + (left_high(model) if convolved else [])),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 **(advanced(whole=not settings.saturates) if convolved else {}),
                 activations_range_estimator_params=_RANGES[settings.range],
@@ -66,6 +63,18 @@ def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.M
                 smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1),
             ),
         )
+        round_again(made, watched)
+    return made
+
+
+def is_transformer(model: ov.Model, settings: Settings) -> bool:
+    """Whether the model is quantized as transformers are."""
+    return settings.model_type == "transformer" or (settings.model_type == "auto" and has_attention(model))
+
+
+def is_convolved(model: ov.Model, settings: Settings) -> bool:
+    """Whether it is quantized as networks of convolutions are."""
+    return not is_transformer(model, settings) and has_convolutions(model)
 
 
 def _small_tables(model: ov.Model) -> list[str]:

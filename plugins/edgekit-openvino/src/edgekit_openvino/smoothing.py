@@ -48,21 +48,18 @@ class _Seen:
     tokens: list[Array]
 
 
-def smooth(model: ov.Model, rows: CalibrationRows, without: Sequence[str], *, symmetric: bool) -> int:
-    """Divide the channels of activations where that makes int8 products nearer, in place; count tensors.
+def smooth(model: ov.Model, rows: CalibrationRows, without: Sequence[str], *, symmetric: bool) -> None:
+    """Divide the channels of activations where that makes int8 products nearer, in place.
 
     without: names of multiplications that stay high. symmetric: how activations will be rounded. It costs
     one inference for each row that is looked at.
     """
     groups = _groups(model, without)
-    changed = 0
     for group, seen in zip(groups, _watch(model, groups, rows) if groups else (), strict=True):
         factor = _best_factor(group.weights(), seen, symmetric=symmetric)
         if factor is not None:
             _divide(group, factor)
-            changed += 1
     model.validate_nodes_and_infer_types()
-    return changed
 
 
 def _groups(model: ov.Model, without: Sequence[str]) -> list[_Group]:

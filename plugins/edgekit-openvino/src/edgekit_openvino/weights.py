@@ -10,7 +10,7 @@ import numpy as np
 from nncf import CompressWeightsMode
 from nncf.quantization.advanced_parameters import AdvancedCompressionParameters, GroupSizeFallbackMode
 
-from edgekit.api import CompileFailed, PrecisionNotGiven
+from edgekit.api import CompileFailed, NothingLowered
 from edgekit_openvino.calibration import CalibrationRows
 from edgekit_openvino.engine import ops, ov
 from edgekit_openvino.library import check_kept, library, origin, products, scope
@@ -102,7 +102,7 @@ def _notes(
     layers = stored.total() - stored["values"]
     wanted = settings.precision.removesuffix("-weights")
     if not stored[wanted]:
-        raise PrecisionNotGiven(
+        raise NothingLowered(
             f"NNCF compressed the weights of none of the model's {layers} layers to {wanted}",
             hint="compile for fp32, or keep fewer nodes high"
             + ("; int4 spares the last layer and look-ups" if wanted == "int4" else ""),
