@@ -1,6 +1,8 @@
 # `make demo` and `make test` are all a fresh machine needs: Python 3.11+ and a package registry.
 PYTHON ?= python3
 , := ,
+# The suite starts some thousand processes; none should read the same sources again.
+export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q

@@ -25,6 +25,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# torch's threads wait for each other by spinning, which on a machine with other work takes half as much CPU
+# time again; beside each other, the workers of a suite are that other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(autouse=True)
 def unchanged_environment() -> Iterator[None]:
     """No test may leave the environment changed."""
@@ -79,6 +86,22 @@ def exported(sentiment: Path) -> Path:
         done = run_edgekit("export", sentiment / "model-frozen", "-o", CACHE / "model")
     assert done.returncode == 0, done.stderr
     return CACHE / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny classifier of texts, exported once for all workers of a run; nobody may change it."""
+    from edgekit.stages.export import export
+    from tests.models import Size, tiny_classifier
+
+    own = tmp_path_factory.getbasetemp()
+    place = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with (place / "tiny-model.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "tiny-model" / "manifest.json").exists():
+            source = tiny_classifier(place / "tiny-source", Size(positions=128), seed=3)
+            export(source, place / "tiny-model")
+    return place / "tiny-model"
 
 
 @pytest.fixture(scope="session")

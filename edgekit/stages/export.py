@@ -17,6 +17,7 @@ from edgekit.errors import ExportWrong, UsageError
 from edgekit.exporting.imported import OnnxSource
 from edgekit.exporting.options import ExportOptions
 from edgekit.exporting.origin import Origin, TorchOrigin, inspect_source
+from edgekit.exporting.quiet import rare_collections
 from edgekit.exporting.reproduce import Recipe, write_script
 from edgekit.exporting.subject import shape_of
 from edgekit.files.directories import new_directory, refuse_foreign
@@ -176,6 +177,7 @@ def _making(source: object, inputs: Sequence[InputEntry], options: ExportOptions
     return _Making(output=output, recipe=recipe)
 
 
+@rare_collections()
 def _export_into(
     work: Path, origin: Origin, options: ExportOptions, steps: _Steps, making: _Making
 ) -> ModelTable:

@@ -11,11 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.exporting.options import ExportOptions
 from edgekit.files.manifests import read_manifest
-from edgekit.stages.export import export
 from tests.conftest import Edgekit
-from tests.models import WORDS, tiny_classifier
+from tests.models import WORDS
 
 #: The largest sum of the peaks of this process and its workers, as the kernel counts them (MiB).
 _PEAK = """
@@ -45,10 +43,8 @@ print(table.calibration.rows, round(peak))
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("calibration")
-    export(tiny_classifier(folder / "source", seed=3), folder / "model", options=ExportOptions())
-    return folder / "model"
+def model(tiny_model: Path) -> Path:
+    return tiny_model
 
 
 def rows(count: int) -> list[dict[str, object]]:

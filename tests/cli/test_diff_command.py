@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Edgekit
-from tests.models import Size, tiny_classifier
 
 QUICK = ("--workload", "sequence=16", "--max-seconds", 1)
 
 
 @pytest.fixture(scope="module")
-def built(edgekit: Edgekit, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model as fp32/ with a report, int8/ and int8.edgekit, all by the command line."""
+def built(edgekit: Edgekit, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as fp32/ with a report, int8/ and int8.edgekit, by the command line; source/ is none."""
     root = tmp_path_factory.mktemp("built")
     rows = root / "rows.jsonl"
     texts = ("a good lamp", "the bad train is not good", "water", "people report music")
     lines = [json.dumps({"text": text, "label": "positive"}) for text in texts]
     rows.write_text("\n".join(lines), encoding="utf-8")
-    source = tiny_classifier(root / "source", Size(positions=128))
+    shutil.copytree(tiny_model, root / "model")
+    (root / "source").mkdir()
+    (root / "source" / "config.json").write_text("{}", encoding="utf-8")
     choice = ("--backend", "onnxruntime", "--threads", 1)
     calibrated = ("--precision", "int8", "--calibration", rows, "--keep-anyway", "--max-seconds", 0)
     for command in (
-        ("export", source, "-o", root / "model"),
         ("compile", root / "model", *choice, "-o", root / "fp32"),
         ("compile", root / "model", *choice, *calibrated, "-o", root / "int8"),
         ("validate", root / "fp32", "--no-budget", "--max-seconds", 1),

@@ -10,7 +10,6 @@ import pytest
 from edgekit.errors import UsageError
 from edgekit.files.manifests import read_manifest, verify
 from edgekit.stages.compile import CompileOptions, compile_model
-from edgekit.stages.export import export
 from edgekit.stages.package import PackageOptions, package
 from edgekit.stages.parents import find_parent, table_of
 from edgekit.values import DeviceSettings, Target, Workload
@@ -18,7 +17,6 @@ from edgekit_runtime.errors import DigestMismatch, OpenFailed, PackageError, Sel
 from edgekit_runtime.manifests import list_files
 from edgekit_runtime.reader import open_package, read_info
 from tests.conftest import Edgekit
-from tests.models import tiny_classifier
 from tests.plugin_folders import install_plugin
 
 TARGET = Target(name="box", workload=Workload(sequence=8), device=DeviceSettings(uri="pigeon://coop"))
@@ -49,10 +47,8 @@ def open(request):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
-    export(tiny_classifier(folder / "from", seed=4), folder / "model")
-    return folder / "model"
+def model(tiny_model: Path) -> Path:
+    return tiny_model
 
 
 @pytest.fixture

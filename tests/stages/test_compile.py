@@ -59,46 +59,46 @@ def bent(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str = "") -> Compi
 
 
 def test_an_artifact_that_answers_wrongly_is_not_kept(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = bent(monkeypatch, tmp_path, WRONG)
     with pytest.raises(ArtifactWrong, match="disagrees with the model"):
-        compile_model(exported, tmp_path / "a", options)
+        compile_model(tiny_model, tmp_path / "a", options)
     assert not (tmp_path / "a").exists()
-    kept = compile_model(exported, tmp_path / "a", CompileOptions(backend="bent", keep_anyway=True))
+    kept = compile_model(tiny_model, tmp_path / "a", CompileOptions(backend="bent", keep_anyway=True))
     assert kept.manifest.artifact is not None
     assert any(note.startswith("kept anyway: disagrees") for note in kept.manifest.artifact.notes)
 
 
 def test_int8_that_executes_in_fp32_is_not_kept(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bent(monkeypatch, tmp_path)
     with pytest.raises(PrecisionNotGiven, match="no node executes in it"):
-        compile_model(exported, tmp_path / "a", CompileOptions(backend="bent", precision="int8"))
+        compile_model(tiny_model, tmp_path / "a", CompileOptions(backend="bent", precision="int8"))
     assert not (tmp_path / "a").exists()
 
 
 def test_a_model_that_the_backend_refuses_is_not_compiled(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = bent(monkeypatch, tmp_path, REFUSING)
     with pytest.raises(ModelNotSupported, match=r"Erf \(6\): no such unit on this chip"):
-        compile_model(exported, tmp_path / "a", options)
+        compile_model(tiny_model, tmp_path / "a", options)
 
 
-def test_a_target_without_a_backend_says_how_to_name_one(exported: Path, tmp_path: Path) -> None:
+def test_a_target_without_a_backend_says_how_to_name_one(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="names no backend"):
-        compile_model(exported, tmp_path / "a", CompileOptions(target=Target(name="bare")))
+        compile_model(tiny_model, tmp_path / "a", CompileOptions(target=Target(name="bare")))
 
 
-def test_a_new_budget_needs_no_new_artifact(exported: Path, tmp_path: Path) -> None:
+def test_a_new_budget_needs_no_new_artifact(tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "t.toml"
     file.write_text('name = "t"\nextends = "this-machine"\nbackend = "onnxruntime"\n')
-    assert not compile_model(exported, tmp_path / "a", CompileOptions(target=file)).up_to_date
+    assert not compile_model(tiny_model, tmp_path / "a", CompileOptions(target=file)).up_to_date
     file.write_text(file.read_text() + "[budget]\nartifact_mib = 100\n")
-    assert compile_model(exported, tmp_path / "a", CompileOptions(target=file)).up_to_date
-    assert not compile_model(exported, tmp_path / "a", CompileOptions(target=file, threads=1)).up_to_date
+    assert compile_model(tiny_model, tmp_path / "a", CompileOptions(target=file)).up_to_date
+    assert not compile_model(tiny_model, tmp_path / "a", CompileOptions(target=file, threads=1)).up_to_date
     assert read_manifest(tmp_path / "a", "artifact").input_digest("model")
 
 

@@ -25,13 +25,11 @@ from edgekit.errors import (
 from edgekit.files.manifests import read_manifest, verify
 from edgekit.stages.backends import check_backend
 from edgekit.stages.compile import CompileOptions, compile_model
-from edgekit.stages.export import export
 from edgekit.stages.parents import table_of
 from edgekit.stages.validate import ValidateOptions, validate
 from edgekit.values import ArtifactTable, CompileSettings, DeviceSettings, Match, Outcome, Target, Workload
 from edgekit_runtime.manifests import list_files
 from tests.boards import PYTHON, BoardPlace, board_plugged_in
-from tests.models import tiny_classifier
 from tests.pipelines import tiny_pipeline
 from tests.plugin_folders import GOOD_BACKEND, install_plugin, make_plugin
 
@@ -78,10 +76,8 @@ ENGINE = "1.0 on the host"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("on-device")
-    export(tiny_classifier(folder / "source", seed=3), folder / "model")
-    return folder / "model"
+def model(tiny_model: Path) -> Path:
+    return tiny_model
 
 
 @pytest.fixture

@@ -14,12 +14,10 @@ from edgekit.errors import BackendUnavailable, DataError, UnknownName, UsageErro
 from edgekit.stages.compile import CompileOptions, compile_model
 from edgekit.stages.diff import DiffOptions, diff, exit_code
 from edgekit.stages.diffing.gates import Compared, Margins, judge_gates
-from edgekit.stages.export import export
 from edgekit.stages.package import PackageOptions, package
 from edgekit.stages.validate import ValidateOptions, validate
 from edgekit.values import Change, DiffFigure, DiffMethod, DiffSide, DiffTable, Interval, Outcome
 from edgekit_runtime.errors import DigestMismatch, EdgekitError, ManifestError, PackageError
-from tests.models import Size, tiny_classifier
 
 KEYS = ["latency_p50", "latency_p90", "cold_start", "peak_memory", "size", "accuracy"]
 SHORT = DiffOptions(max_seconds=1, workload=("sequence=16",))
@@ -27,10 +25,12 @@ ALL_GATES = ("slower", "less-accurate", "bigger", "fallback")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny classifier: model/, fp32/ and int8/ with reports, int8.edgekit, rows.jsonl."""
+def built(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny classifier: model/, fp32/ and int8/ with reports, int8.edgekit, rows.jsonl; source/ is none."""
     root = tmp_path_factory.mktemp("built")
-    export(tiny_classifier(root / "source", Size(positions=128)), root / "model")
+    shutil.copytree(tiny_model, root / "model")
+    (root / "source").mkdir()
+    (root / "source" / "config.json").write_text("{}", encoding="utf-8")
     rows = [
         {"text": text, "label": label}
         for text in ("the train is good", "the lamp is bad", "a good report", "not water", "people is music")

@@ -16,14 +16,13 @@ from edgekit.errors import CompileFailed
 from edgekit.files.manifests import Manifest, read_manifest
 from edgekit.report import render
 from edgekit.stages.compile import CompileOptions, compile_model
-from edgekit.stages.export import export
 from edgekit.stages.package import PackageOptions, package
 from edgekit.stages.parents import table_of
 from edgekit.stages.validate import ValidateOptions, validate
 from edgekit.stages.verdicts import exit_code
 from edgekit.values import ArtifactTable, Change, Match, Outcome, RunSettings, Target, Workload
 from edgekit_runtime.errors import HardwareMissing
-from tests.models import WORDS, tiny_classifier
+from tests.models import WORDS
 from tests.plugin_folders import install_plugin
 
 MISSING = "there is no accelerator in this machine"
@@ -62,10 +61,8 @@ LIMITS = (
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("elsewhere")
-    export(tiny_classifier(folder / "source", seed=3), folder / "model")
-    return folder / "model"
+def model(tiny_model: Path) -> Path:
+    return tiny_model
 
 
 @pytest.fixture

@@ -23,9 +23,11 @@ from edgekit_runtime.calls import Reply
 from edgekit_runtime.feeds import unpack
 
 
-@pytest.fixture()
-def subject(exported: Path, tmp_path: Path) -> observing.Subject:
-    made = compile_model(exported, tmp_path / "a", CompileOptions(backend="onnxruntime", precision="fp32"))
+@pytest.fixture(scope="module")
+def subject(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> observing.Subject:
+    """An artifact that nobody may change."""
+    options = CompileOptions(backend="onnxruntime", precision="fp32")
+    made = compile_model(exported, tmp_path_factory.mktemp("observed") / "a", options)
     table = table_of(made.manifest.artifact)
     return observing.Subject(
         artifact=made.path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,17 @@ from edgekit_runtime.errors import DigestMismatch
 QUICK = ValidateOptions(budget=("artifact_mib=200",), max_seconds=3)
 
 
-@pytest.fixture()
-def artifact(exported: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def compiled(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small compile of the trained model, one thread."""
-    return compile_model(exported, tmp_path / "a", CompileOptions(backend="onnxruntime", threads=1)).path
+    output = tmp_path_factory.mktemp("compiled") / "a"
+    return compile_model(exported, output, CompileOptions(backend="onnxruntime", threads=1)).path
+
+
+@pytest.fixture()
+def artifact(compiled: Path, tmp_path: Path) -> Path:
+    """A copy of it, as far from the model as it was, to be validated or harmed."""
+    return Path(shutil.copytree(compiled, tmp_path / "a"))
 
 
 def test_a_report_of_an_earlier_artifact_with_the_same_files_is_refused(

@@ -8,23 +8,20 @@ from pathlib import Path
 import pytest
 
 from edgekit.stages.compile import CompileOptions, compile_model
-from edgekit.stages.export import export
 from edgekit.stages.parents import table_of
 from edgekit.stages.validate import ValidateOptions, validate
 from edgekit.stages.verdicts import exit_code
 from edgekit.values import Outcome
-from tests.models import tiny_classifier
 
 ROWS = (("the train is good", "positive"), ("a bad lamp", "negative"), ("music", "positive"))
 
 
 @pytest.mark.usefixtures("emulator")
 def test_goldens_and_rows_are_judged_there_and_every_limit_of_time_and_memory_is_not_measured(
-    tmp_path: Path,
+    tiny_model: Path, tmp_path: Path
 ) -> None:
-    export(tiny_classifier(tmp_path / "source"), tmp_path / "model")
     options = CompileOptions(target="x86-64-v3", backend="onnxruntime")
-    made = compile_model(tmp_path / "model", tmp_path / "artifact", options)
+    made = compile_model(tiny_model, tmp_path / "artifact", options)
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in ROWS), "utf-8")
     asked = ValidateOptions(
