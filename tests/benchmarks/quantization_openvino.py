@@ -3,13 +3,12 @@
     python -m tests.benchmarks.quantization_openvino [MODEL ...] [--launches N] [--threads N ...]
 
 A launch of the engine is the sampling unit: every launch is a fresh process that opens all variants in
-another order and runs them in short blocks in turn, and gives one ratio to `nncf` (NNCF's defaults on
-the same graph and rows, opened by OpenVINO as it comes, in f32) for each. CPU time is the figure that a
-busy machine leaves alone. Answers are compared with the graph in f32: flips are rows whose top class is
-another. `roof` is how long the model's layers with stored weights would take at the rate of one large int8
-product in OpenVINO, run in turn with the others; each variant is told as a share of it. `minilm` is the
-classifier of `make demo`, with its rows; `bert-base` has random weights, so that only its speed means
-something; `lite0` is judged on crops of scikit-learn's two photographs.
+another order and runs them in short blocks in turn, and gives one ratio to `nncf` (NNCF's defaults on the
+same graph and rows, in f32) for each. CPU time is the figure that a busy machine leaves alone. Flips are
+rows whose top class is not that of the graph in f32. `int8-fixed` is of a model exported for rows of that one
+length (`edgekit export --static --max-length`). `roof` is how long the model's layers with stored weights
+would take at the rate of one large int8 product in OpenVINO. `minilm` is the classifier of `make demo`,
+`bert-base` has random weights, and `lite0` is judged on crops of scikit-learn's two photographs.
 """
 
 from __future__ import annotations
@@ -42,34 +41,43 @@ OURS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "int8-weights-bf16": ("int8-weights", {"rest": "bf16"}),
     "int4-weights-bf16": ("int4-weights", {"rest": "bf16"}),
 }
+#: edgekit's int8 of a model of one fixed length, which the folder's name ends in.
+FIXED = "int8-fixed"
 #: The others: OpenVINO opened in f32, on NNCF's result or on the graph itself.
 THEIRS = ("nncf", "f32")
 BASE = "nncf"
 #: A control beside them: a product [M, K] x [K, N], large enough for the engine's best rate in int8.
 ROOF = "roof"
 PRODUCT = (512, 4096, 1024)
-
-
 #: Weights [out, in, ...], or [groups, out, in, ...] of grouped ones: counted by their size.
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A model with its rows. lengths: tokens to time it at, (0,) for images; labels: () when unknown."""
+    """A model with its rows. lengths: tokens to time it at, (0,) for images; labels: () when unknown;
+    source: what it was exported from, where it can be exported at one length."""
 
     model: Path
     lengths: tuple[int, ...]
     calibration: list[dict[str, Any]]
     test: list[dict[str, Any]]
     labels: tuple[int, ...] = ()
+    source: Path | None = None
 
 
 def minilm(_folder: Path) -> Subject:
     """The demo's classifier, with 300 rows to calibrate and 1,510 to judge."""
     calibration, _ = rows("calibration")
     test, labels = rows("test")
-    return Subject(model=DEMO / "model", lengths=(128, 16), calibration=calibration, test=test, labels=labels)
+    return Subject(
+        model=DEMO / "model",
+        lengths=(128, 16),
+        calibration=calibration,
+        test=test,
+        labels=labels,
+        source=DEMO / "model-src",
+    )
 
 
 def bert_base(folder: Path) -> Subject:
@@ -82,7 +90,13 @@ def bert_base(folder: Path) -> Subject:
     AutoTokenizer.from_pretrained(DEMO / "model-src").save_pretrained(folder / "source")
     edgekit.export(folder / "source", folder / "model")
     calibration, _ = rows("calibration")
-    return Subject(model=folder / "model", lengths=(128, 16), calibration=calibration[:50], test=[])
+    return Subject(
+        model=folder / "model",
+        lengths=(128, 16),
+        calibration=calibration[:50],
+        test=[],
+        source=folder / "source",
+    )
 
 
 def lite0(folder: Path) -> Subject:
@@ -105,14 +119,16 @@ def lite0(folder: Path) -> Subject:
 MODELS: Mapping[str, Callable[[Path], Subject]] = {"minilm": minilm, "bert-base": bert_base, "lite0": lite0}
 
 
-def rows(name: str) -> tuple[list[dict[str, Any]], tuple[int, ...]]:
-    """Feeds and labels of one of the demo's files."""
+def rows(
+    name: str, model: Path = DEMO / "model", length: int | None = None
+) -> tuple[list[dict[str, Any]], tuple[int, ...]]:
+    """Feeds and labels of one of the demo's files, as `model` takes them, padded to `length`."""
     from edgekit_runtime.processors import load_processor
 
-    processor = load_processor(DEMO / "model" / "processor")
+    processor = load_processor(model / "processor")
     lines = (DEMO / "data" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines]
-    feeds = [dict(processor.prepare([row["text"]]).feeds) for row in found]
+    feeds = [dict(processor.prepare([row["text"]], pad_to=length).feeds) for row in found]
     return feeds, tuple(int(row["label"] == "positive") for row in found)
 
 
@@ -135,41 +151,62 @@ def crops(count: int) -> list[dict[str, Any]]:
 
 
 def build(subject: Subject, folder: Path, names: Sequence[str]) -> None:
-    """Compile every variant into FOLDER/NAME."""
+    """Compile every variant into FOLDER/NAME; those of fixed lengths into one folder for each."""
+    from edgekit_runtime.feeds import write_feeds
+
+    write_feeds(folder / "rows", subject.calibration)
+    for name in names:
+        before = time.process_time()
+        if name == FIXED:
+            build_fixed(subject, folder)
+        elif name in THEIRS:
+            plain(subject.model / "model.onnx", folder / name, subject, quantized=name == "nncf")
+        else:
+            ours(subject.model, folder / name, folder / "rows", name)
+        print(f"  {name}: built in {time.process_time() - before:.0f} CPU s", file=sys.stderr)
+
+
+def build_fixed(subject: Subject, folder: Path) -> None:
+    """Export the source for rows of each length alone, and compile that."""
+    import edgekit
+    from edgekit_runtime.feeds import write_feeds
+
+    for length in subject.lengths if subject.source else ():
+        options = edgekit.ExportOptions(static=True, max_length=length)
+        model, count = folder / f"model-{length}", len(subject.calibration)
+        edgekit.export(subject.source, model, options=options)
+        write_feeds(folder / f"rows-{length}", rows("calibration", model, length)[0][:count])
+        ours(model, folder / f"{FIXED}-{length}", folder / f"rows-{length}", "int8")
+
+
+def ours(model: Path, place: Path, calibration: Path, name: str) -> None:
+    """Compile an exported model as the variant `name`."""
     from edgekit.api import CompileRequest, Target
     from edgekit.files.manifests import read_manifest
     from edgekit_openvino.compiler import Compiler
-    from edgekit_runtime.feeds import write_feeds
 
-    table = read_manifest(subject.model, "model").model
+    table = read_manifest(model, "model").model
     if table is None:
-        raise SystemExit(f"{subject.model} is no exported model")
-    graph = subject.model / "model.onnx"
-    write_feeds(folder / "rows", subject.calibration)
-    for name in names:
-        (folder / name).mkdir()
-        before = time.process_time()
-        if name in THEIRS:
-            plain(graph, folder / name, subject, quantized=name == "nncf")
-        else:
-            precision, options = OURS[name]
-            request = CompileRequest(
-                model=graph,
-                signature=table.signature,
-                workdir=folder / name,
-                precision=precision,
-                target=Target(name="here"),
-                options=options,
-                calibration=None if precision == "fp32" else folder / "rows",
-            )
-            Compiler().compile(request, lambda _done, _total, _what: None)
-        print(f"  {name}: built in {time.process_time() - before:.0f} CPU s", file=sys.stderr)
+        raise SystemExit(f"{model} is no exported model")
+    place.mkdir()
+    precision, options = OURS[name]
+    request = CompileRequest(
+        model=model / "model.onnx",
+        signature=table.signature,
+        workdir=place,
+        precision=precision,
+        target=Target(name="here"),
+        options=options,
+        calibration=None if precision == "fp32" else calibration,
+    )
+    Compiler().compile(request, lambda _done, _total, _what: None)
 
 
 def plain(graph: Path, place: Path, subject: Subject, *, quantized: bool) -> None:
     """What one gets without edgekit: the graph, or NNCF's defaults with the model type that it asks for."""
     from edgekit_openvino.engine import ov
 
+    place.mkdir()
     model = ov.Core().read_model(graph)
     if quantized:
         import nncf
@@ -239,7 +276,8 @@ def product(threads: int) -> Callable[[Mapping[str, Any]], Any]:
 
 def launch(folder: Path, length: int, threads: int, rounds: int, seed: int) -> dict[str, tuple[float, float]]:
     """Median wall and CPU seconds of a run per variant, in one process, the variants in turn."""
-    names = [path.name for path in sorted(folder.iterdir()) if path.name in (*OURS, *THEIRS)]
+    variants = (*OURS, *THEIRS, f"{FIXED}-{length}")
+    names = [path.name for path in sorted(folder.iterdir()) if path.name in variants]
     order = random.Random(seed)
     order.shuffle(names)
     runs = {name: opened(folder / name, threads) for name in names}
@@ -325,7 +363,9 @@ def main() -> None:
         prog="python -m tests.benchmarks.quantization_openvino", description=__doc__
     )
     parser.add_argument("models", nargs="*", help=f"which of {', '.join(MODELS)}; default: all")
-    parser.add_argument("--variants", nargs="+", default=[*OURS, *THEIRS], choices=[*OURS, *THEIRS])
+    parser.add_argument(
+        "--variants", nargs="+", default=[*OURS, FIXED, *THEIRS], choices=[*OURS, FIXED, *THEIRS]
+    )
     parser.add_argument("--launches", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=10, help=f"blocks of {RUNS} runs in a launch")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -343,8 +383,9 @@ def main() -> None:
             subject = MODELS[name](folder)
             build(subject, folder, names)
             print(name)
-            sizes(subject, folder, names)
-            answers(folder, subject, names)
+            free = [name for name in names if name != FIXED]
+            sizes(subject, folder, free)
+            answers(folder, subject, free)
             for length in subject.lengths:
                 for threads in options.threads:
                     arguments = (length, threads)
