@@ -28,8 +28,8 @@ class Trial:
 
     error: root mean square of the outputs' differences from the higher precision, as a share of the
     outputs'; flips: rows with another answer; drop: points lost, None where the rows tell no accuracy;
-    ms: median latency of one launch; lowered: False where nothing was left to lower, so that this is the
-    higher precision.
+    ms: least latency of one launch, which other work on the machine changes least; lowered: False where
+    nothing was left to lower, so that this is the higher precision.
     """
 
     kept: tuple[str, ...]
