@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 #: Limits that any machine keeps. None is on latency: what other work does to a test must not decide it.
 GENEROUS = ("--budget", "artifact_mib=200", "--budget", "accuracy_drop=20")
+QUICK = ("--max-seconds", 5)
 LATENCY = ("--budget", "latency_p50_ms=10000", "--max-seconds", 60)
 BACKENDS = ("onnxruntime", "openvino")
 
@@ -29,7 +30,7 @@ def artifacts(
         for precision in ("fp32", "int8"):
             output = root / f"{backend}-{precision}"
             choice = ("--backend", backend, "--precision", precision, "--calibration", rows, "--threads", 1)
-            done = edgekit("compile", exported, *choice, "--calibration-rows", 100, "-o", output)
+            done = edgekit("compile", exported, *choice, "--calibration-rows", 100, *QUICK, "-o", output)
             assert done.returncode == 0, done.stderr
             assert done.stdout.strip() == str(output)
     return root
@@ -39,7 +40,7 @@ def artifacts(
 def validated(artifacts: Path, few_rows: Path, edgekit: Edgekit) -> Path:
     """The int8 artifact of one backend with a passing report beside it."""
     artifact = artifacts / "onnxruntime-int8"
-    done = edgekit("validate", artifact, "--data", few_rows, *GENEROUS, "--max-seconds", 60)
+    done = edgekit("validate", artifact, "--data", few_rows, *GENEROUS, *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
     return artifact
 
@@ -63,7 +64,7 @@ def test_every_artifact_validates_against_a_generous_budget(
     artifacts: Path, few_rows: Path, edgekit: Edgekit, backend: str, precision: str
 ) -> None:
     artifact = artifacts / f"{backend}-{precision}"
-    done = edgekit("validate", artifact, "--data", few_rows, *GENEROUS, "--max-seconds", 60, "--json")
+    done = edgekit("validate", artifact, "--data", few_rows, *GENEROUS, *QUICK, "--json")
     report = json.loads(done.stdout)["report"]
     assert done.returncode == 0, (report["checks"], done.stderr)
     assert report["verdict"] == "PASS"
@@ -94,7 +95,7 @@ def test_validating_again_repeats_the_verdict_without_measuring(
 ) -> None:
     report = validated.with_name(validated.name + ".report") / "manifest.json"
     before = report.stat().st_mtime_ns
-    done = edgekit("validate", validated, "--data", few_rows, *GENEROUS, "--max-seconds", 60)
+    done = edgekit("validate", validated, "--data", few_rows, *GENEROUS, *QUICK)
     assert done.returncode == 0
     assert "up to date" in done.stderr
     assert report.stat().st_mtime_ns == before
@@ -150,7 +151,7 @@ def test_another_machine_is_not_measured(
     done = edgekit("compile", exported, "--target", "raspberry-pi-5", "-o", artifact)
     assert done.returncode == 0, done.stderr
     assert "not 'raspberry-pi-5'" in done.stderr
-    done = edgekit("validate", artifact, "--budget", "latency_p50_ms=10000", "--json", "--max-seconds", 20)
+    done = edgekit("validate", artifact, "--budget", "latency_p50_ms=10000", "--json", *QUICK)
     (check,) = json.loads(done.stdout)["report"]["checks"]
     assert (done.returncode, check["outcome"]) == (5, "NOT_MEASURED")
 
@@ -159,7 +160,7 @@ def test_calibration_rows_do_not_judge(
     artifacts: Path, sentiment: Path, edgekit: Edgekit, tmp_path: Path
 ) -> None:
     rows = sentiment / "data" / "calibration.jsonl"
-    limits = ("--budget", "accuracy_drop=50", "-o", tmp_path / "report", "--json", "--max-seconds", 10)
+    limits = ("--budget", "accuracy_drop=50", "-o", tmp_path / "report", "--json", *QUICK)
     done = edgekit("validate", artifacts / "openvino-int8", "--data", rows, *limits)
     (check,) = json.loads(done.stdout)["report"]["checks"]
     assert (done.returncode, check["outcome"]) == (5, "INCONCLUSIVE")
