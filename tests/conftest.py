@@ -25,8 +25,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# torch's threads wait for each other by spinning, which on a machine with other work takes half as much CPU
-# time again; beside each other, the workers of a suite are that other work.
+# torch's threads wait for each other by spinning, which takes CPU time from other work; beside each other,
+# the workers of a suite are that other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -92,7 +92,7 @@ def no_progress_bars() -> Iterator[None]:
 @contextmanager
 def rare_collections() -> Iterator[None]:
     """Look for cycles of garbage less often: tracing makes millions of objects, and every full look visits
-    all those that torch and transformers brought, a tenth of the CPU time of an export."""
+    all those that torch and transformers brought."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 50)
     try:

@@ -21,15 +21,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from edgekit.api import CompileRequest, Target
-from edgekit.files.manifests import read_manifest
 from edgekit_openvino import quantize
-from edgekit_openvino.compiler import Compiler
 from edgekit_openvino.convolutions import left_high
 from edgekit_openvino.engine import ov
 from edgekit_runtime.feeds import write_feeds
 from edgekit_runtime.processors import load_processor
 from tests.benchmarks.quantization_accuracy import lite0_photographs
+from tests.benchmarks.quantization_openvino import ours
 
 ROUNDS, RUNS = 15, 5
 Feeds = dict[str, Any]
@@ -43,21 +41,9 @@ def feeds(rows: Path, model: Path) -> list[Feeds]:
     return [dict(processor.prepare([rows.parent / json.loads(line)["image"]]).feeds) for line in lines]
 
 
-def built(model: Path, folder: Path, precision: str, calibration: Path | None) -> ov.Model:
+def built(model: Path, folder: Path, name: str, calibration: Path) -> ov.Model:
     """What the backend writes, read back."""
-    table = read_manifest(model, "model").model
-    if table is None:
-        raise SystemExit(f"{model} is no exported model")
-    folder.mkdir()
-    request = CompileRequest(
-        model=model / "model.onnx",
-        signature=table.signature,
-        workdir=folder,
-        precision=precision,
-        target=Target(name="here"),
-        calibration=calibration,
-    )
-    Compiler().compile(request, lambda _done, _total, _what: None)
+    ours(model, folder, calibration, name)
     return ov.Core().read_model(folder / "model.xml")
 
 
@@ -75,7 +61,7 @@ def variants(model: Path, folder: Path, calibration: Path) -> dict[str, ov.Model
         "and sums in floats": (sums, quantize.round_again),
         "and the stem in floats (the backend)": (left_high, quantize.round_again),
     }
-    found = {"fp32": built(model, folder / "fp32", "fp32", None)}
+    found = {"fp32": built(model, folder / "fp32", "fp32", calibration)}
     for number, (name, (high, again)) in enumerate(steps.items()):
         with patch.object(quantize, "left_high", high), patch.object(quantize, "round_again", again):
             found[name] = built(model, folder / f"int8-{number}", "int8", calibration)

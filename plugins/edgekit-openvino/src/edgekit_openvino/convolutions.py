@@ -110,13 +110,13 @@ def _behind(node: ov.Node) -> ov.Node:
     return node
 
 
-def advanced(*, whole: bool) -> dict[str, object]:
+def advanced(*, whole: bool, corrected: bool) -> dict[str, object]:
     """Parameters for NNCF. One range for all channels of an activation: NNCF learns one for each channel of
     what a depthwise convolution reads, and a channel that calibration rows left small is then cut off in
-    other pictures. Biases are corrected by `rounding`. whole: weights of the first layer take 8 bits too, of
-    which NNCF leaves one unused."""
+    other pictures. whole: weights of the first layer take 8 bits too, of which NNCF leaves one unused;
+    corrected: `rounding` corrects the biases."""
     found: dict[str, object] = {
         "activations_quantization_params": QuantizationParameters(per_channel=False),
-        "disable_bias_correction": True,
+        "disable_bias_correction": corrected,
     }
     return found | ({"overflow_fix": OverflowFix.DISABLE} if whole else {})

@@ -54,10 +54,12 @@ def quantize(model: ov.Model, rows: CalibrationRows, settings: Settings) -> ov.M
             nncf.Dataset(rows),
             subset_size=len(rows),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+            # The fast one makes answers of convolutions worse than none.
+            fast_bias_correction=not convolved,
             preset=preset,
             ignored_scope=scope(high + (left_high(model) if convolved else [])),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                **(advanced(whole=not settings.saturates) if convolved else {}),
+                **(advanced(whole=not settings.saturates, corrected=bool(watched)) if convolved else {}),
                 activations_range_estimator_params=_RANGES[settings.range],
                 # NNCF's own smoothing; `smooth` did it.
                 smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1),

@@ -28,9 +28,13 @@ class _Stored:
 
 def watch(model: ov.Model, rows: CalibrationRows) -> dict[str, ConvolutionInputs]:
     """What each convolution with a constant weight reads, by its name, in float32. It costs one inference for
-    each row that is looked at."""
-    watched = {node: ConvolutionInputs(found) for node in model.get_ops() if (found := _read(node))}
-    if not watched:
+    each row that is looked at.
+
+    Empty where one of them is not of two spatial axes, or is padded by a rule: they are treated all alike.
+    """
+    read = {node: _read(node) for node in model.get_ops() if _weight(node) is not None}
+    watched = {node: ConvolutionInputs(found) for node, found in read.items() if found is not None}
+    if not watched or len(watched) < len(read):
         return {}
     looked_at = ov.Model([node.input_value(0) for node in watched], model.get_parameters(), "watched")
     compiled = ov.Core().compile_model(looked_at, DEVICE, {"INFERENCE_PRECISION_HINT": "f32"})
@@ -58,16 +62,22 @@ def round_again(made: ov.Model, watched: dict[str, ConvolutionInputs]) -> None:
     made.validate_nodes_and_infer_types()
 
 
-def _read(node: ov.Node) -> Convolution | None:
-    """A convolution of two spatial axes with a constant weight and pads in numbers; None for others."""
+def _weight(node: ov.Node) -> ov.Node | None:
+    """Where the weight of a convolution is stored; None where it is computed, and for other nodes."""
     if node.get_type_name() not in _KINDS:
         return None
-    weight, given = node.input_value(1).get_node(), node.get_attributes()
+    weight = node.input_value(1).get_node()
     if weight.get_type_name() == "Convert":  # weights of 16 bits are unpacked so
         weight = weight.input_value(0).get_node()
-    grouped = node.get_type_name() == _GROUPED
-    if weight.get_type_name() != "Constant" or given["auto_pad"] not in ("explicit", "valid"):
+    return weight if weight.get_type_name() == "Constant" else None
+
+
+def _read(node: ov.Node) -> Convolution | None:
+    """A convolution of two spatial axes with a constant weight and pads in numbers; None for others."""
+    weight, given = _weight(node), node.get_attributes()
+    if weight is None or given["auto_pad"] not in ("explicit", "valid"):
         return None
+    grouped = node.get_type_name() == _GROUPED
     values = np.asarray(weight.get_data(), np.float32)
     if values.ndim != 4 + grouped:
         return None
